@@ -1,0 +1,44 @@
+# The two commands of this project are `make demo` and `make test`; both need Python 3.11+, gcc, make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format lock clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed .tools/whisper-cli ## Install packages and build whisper.cpp (once)
+
+$(VENV)/.installed: requirements.txt
+	@echo "installing packages (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.tools/whisper-cli: scripts/build_whisper.py | $(VENV)/.installed
+	@$(BIN)/python scripts/build_whisper.py --out $@
+
+demo: setup ## Start everything, transcribe samples/meeting.wav, print the transcript, stop
+	@$(BIN)/python main.py demo
+
+test: setup ## Run the whole test suite against a real stack
+	@$(BIN)/python -m pytest
+
+lint: setup ## Check style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## Rewrite the code in the project's style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: ## Pin the newest versions that pyproject.toml allows in requirements.txt
+	@$(PYTHON) scripts/lock.py
+
+clean: ## Remove what set-up and runs left (not the data in .data)
+	@rm -rf $(VENV) .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

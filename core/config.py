@@ -1,0 +1,100 @@
+"""Settings of every process, from the environment, `.env`, and the embedded stack's own file.
+
+`.env.example` documents each setting; a test keeps the two equal. Units are in the names. Nothing
+is read at import: call `load_settings()`. May import nothing else of the project.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+STACK_ENV_FILE = "stack.env"
+
+
+class Settings(BaseSettings):
+    """All settings; each is read from the environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    # This process
+    data_dir: Path = Path(".data")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+
+    # API
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8000, ge=1, le=65535)
+    cors_origins: list[str] = []
+
+    # MongoDB: jobs and chunks, the truth of what is to be done
+    mongodb_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017")
+    mongodb_database: str = "stt"
+    mongodb_max_pool_size: int = Field(50, ge=1)
+    mongodb_min_pool_size: int = Field(0, ge=0)
+    mongodb_timeout_ms: int = Field(5_000, ge=100)
+
+    # Redis: the queues that wake consumers
+    redis_host: str = "127.0.0.1"
+    redis_port: int = Field(6379, ge=1, le=65535)
+    redis_db: int = Field(0, ge=0)
+    redis_password: SecretStr | None = None
+
+    # Object storage: recordings and transcripts
+    storage_backend: Literal["minio", "folder"] = "minio"
+    minio_endpoint: str = "127.0.0.1:9000"
+    minio_access_key: str = ""
+    minio_secret_key: SecretStr = SecretStr("")
+    minio_bucket: str = Field("stt", min_length=3)
+    minio_secure: bool = False
+
+    # Engines
+    ffmpeg_executable: str | None = None
+    whisper_executable: str | None = None
+    whisper_model: str = "demo-en"
+    whisper_threads: int | None = Field(None, ge=1)
+    whisper_beam_size: int = Field(5, ge=1, le=8)
+    models_dir: Path = PROJECT_ROOT / "models"
+    models_url: str = "https://huggingface.co/ggerganov/whisper.cpp/resolve/main"
+
+    # Limits
+    max_upload_bytes: int = Field(500 * 1024 * 1024, ge=1)
+    max_duration_seconds: float = Field(12 * 3600.0, gt=0)
+
+    # Consumers
+    consumer_concurrency: int = Field(2, ge=1, le=256)
+    transcribe_batch_chunks: int = Field(4, ge=1)
+    job_max_attempts: int = Field(3, ge=1)
+
+    @property
+    def temp_dir(self) -> Path:
+        """Where uploads and consumers keep working files; safe to empty while nothing runs."""
+        return self.data_dir / "tmp"
+
+    @property
+    def objects_dir(self) -> Path:
+        """Root of the folder object store."""
+        return self.data_dir / "objects"
+
+    @property
+    def api_url(self) -> str:
+        """Where this machine's API is reached."""
+        host = "127.0.0.1" if self.api_host in ("0.0.0.0", "::") else self.api_host
+        return f"http://{host}:{self.api_port}"
+
+
+def load_settings() -> Settings:
+    """Read the settings; while an embedded stack runs in `data_dir`, its addresses come first.
+
+    Raises:
+        pydantic.ValidationError: A value does not fit; the message names the variable.
+    """
+    data_dir = Settings().data_dir.resolve()
+    stack = dotenv_values(data_dir / STACK_ENV_FILE)
+    changes: dict[str, Any] = {name.lower(): value for name, value in stack.items()}
+    return Settings(**changes | {"data_dir": data_dir})

@@ -1,0 +1,201 @@
+"""Objects as files under one folder, for a machine without MinIO."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from core.errors import AppError, Misconfigured, StorageUnavailable
+from core.logger import logged_operation
+from core.storage.base import STREAM_BLOCK_BYTES, ObjectNotFound, ObjectStat
+
+T = TypeVar("T")
+
+# Unfinished objects lie here, beside the finished ones so that a rename is atomic.
+_PARTIAL = ".partial"
+
+
+def translate_os_error(error: Exception) -> AppError | None:
+    """Map an OSError to ours; None for anything else."""
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageUnavailable("The storage disk is full. Free some space.", code="disk_full")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Misconfigured("The storage folder is not writable. Check DATA_DIR's owner.")
+    return StorageUnavailable(f"The storage folder failed ({os.strerror(error.errno or 0)}).")
+
+
+class FolderStore:
+    """An `ObjectStore` in a folder; every key is a path below it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def prepare(self) -> None:
+        """Create the folder, and remove what an earlier crash left half-written."""
+
+        def make() -> None:
+            partial = self._root / _PARTIAL
+            partial.mkdir(parents=True, exist_ok=True)
+
+        await self._run("prepare storage folder", None, make)
+
+    async def health_check(self) -> None:
+        """Check that the folder is there and writable."""
+
+        def check() -> None:
+            if not os.access(self._root, os.W_OK):
+                raise PermissionError(errno.EACCES, "not writable")
+
+        await self._run("check storage folder", None, check)
+
+    async def put(self, key: str, source: BinaryIO, length: int, content_type: str) -> None:
+        """Store bytes from an open file: written aside, flushed to disk, then renamed."""
+
+        def write() -> None:
+            target = self._path(key)
+            partial = self._root / _PARTIAL / uuid.uuid4().hex
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with partial.open("xb") as out:
+                    _copy(source, out, length)
+                    out.flush()
+                    os.fsync(out.fileno())
+                target.parent.mkdir(parents=True, exist_ok=True)
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+
+        await self._run("store object", key, write)
+
+    async def put_file(self, key: str, path: Path, content_type: str) -> None:
+        """Store a file."""
+        with logged_operation("open file", translate=translate_os_error, quiet=True, key=key):
+            source = path.open("rb")
+        with source:
+            await self.put(key, source, path.stat().st_size, content_type)
+
+    async def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return a range of an object."""
+
+        def read() -> bytes:
+            with self._path(key).open("rb") as file:
+                file.seek(start)
+                return file.read(-1 if length is None else length)
+
+        return await self._run("read object", key, read)
+
+    async def stream(
+        self, key: str, start: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield a range of an object in blocks."""
+        file = await self._run("open object", key, lambda: self._path(key).open("rb"))
+        try:
+            file.seek(start)
+            left = length
+            while left is None or left > 0:
+                size = STREAM_BLOCK_BYTES if left is None else min(left, STREAM_BLOCK_BYTES)
+                block: bytes = await asyncio.to_thread(file.read, size)
+                if not block:
+                    return
+                left = None if left is None else left - len(block)
+                yield block
+        finally:
+            file.close()
+
+    async def download(self, key: str, path: Path) -> None:
+        """Copy an object into a new file (a hard link where the disk allows it)."""
+
+        def copy() -> None:
+            try:
+                os.link(self._path(key), path)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                shutil.copyfile(self._path(key), path)
+
+        await self._run("fetch object", key, copy)
+
+    async def stat(self, key: str) -> ObjectStat:
+        """Return size and time of an object."""
+        return await self._run("stat object", key, lambda: self._stat(self._path(key)))
+
+    async def list(self, prefix: str = "") -> list[ObjectStat]:
+        """Return all objects whose key starts with `prefix`, ordered by key."""
+
+        def find() -> list[ObjectStat]:
+            # Keys below the prefix's folder only: listing one job must not walk all of them.
+            start = self._root / prefix.rpartition("/")[0]
+            files = [p for p in start.rglob("*") if p.is_file() and self._key(p).startswith(prefix)]
+            partial = self._root / _PARTIAL
+            found = [self._stat(p) for p in files if partial not in p.parents]
+            return sorted(found, key=lambda stat: stat.key)
+
+        return await self._run("list objects", prefix, find)
+
+    async def delete(self, key: str) -> None:
+        """Remove an object, and the folders that it leaves empty."""
+
+        def remove() -> None:
+            path = self._path(key)
+            path.unlink(missing_ok=True)
+            for folder in path.parents:
+                if folder == self._root or not folder.exists():
+                    break
+                try:
+                    folder.rmdir()
+                except OSError:
+                    break
+
+        await self._run("delete object", key, remove)
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Remove every object under `prefix`."""
+        found = await self.list(prefix)
+        for stat in found:
+            await self.delete(stat.key)
+        return len(found)
+
+    async def _run(self, name: str, key: str | None, work: Callable[[], T]) -> T:
+        """Run blocking file work in a thread, with logging and our errors."""
+        with logged_operation(name, translate=translate_os_error, quiet=True, key=key):
+            try:
+                return await asyncio.to_thread(work)
+            except FileNotFoundError as error:
+                if key is None:
+                    raise
+                raise ObjectNotFound(key) from error
+
+    def _path(self, key: str) -> Path:
+        """Return the file of a key, refusing any that would leave the folder."""
+        parts = key.split("/")
+        if not key or any(part in ("", ".", "..") or "\0" in part for part in parts):
+            raise ValueError(f"not a storage key: {key!r}")
+        return self._root.joinpath(*parts)
+
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+    def _stat(self, path: Path) -> ObjectStat:
+        stat = path.stat()
+        return ObjectStat(
+            self._key(path), stat.st_size, datetime.fromtimestamp(stat.st_mtime, tz=UTC)
+        )
+
+
+def _copy(source: BinaryIO, target: BinaryIO, length: int) -> None:
+    left = length
+    while left > 0:
+        block = source.read(min(left, STREAM_BLOCK_BYTES))
+        if not block:
+            raise OSError(errno.EIO, f"the source ended {left} bytes early")
+        target.write(block)
+        left -= len(block)

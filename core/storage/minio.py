@@ -1,0 +1,207 @@
+"""Objects in a MinIO (or any S3) bucket, through the `minio` client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+import urllib3
+from minio import Minio
+from minio.deleteobjects import DeleteObject
+from minio.error import InvalidResponseError, S3Error, ServerError
+from urllib3.exceptions import HTTPError
+
+from core.config import Settings
+from core.errors import AppError, Misconfigured, StorageUnavailable
+from core.logger import logged_operation
+from core.storage.base import STREAM_BLOCK_BYTES, ObjectNotFound, ObjectStat
+
+if TYPE_CHECKING:
+    from urllib3.response import BaseHTTPResponse
+
+T = TypeVar("T")
+
+_MISSING = {"NoSuchKey", "NoSuchObject", "NotFound"}
+_REFUSED = {
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "AuthorizationHeaderMalformed",
+}
+
+
+def translate_minio_error(error: Exception) -> AppError | None:
+    """Map an error of minio or urllib3 to ours; None for anything else.
+
+    An unreachable server raises urllib3's errors, not minio's.
+    """
+    match error:
+        case S3Error() if error.code == "NoSuchBucket":
+            return Misconfigured("The bucket does not exist. Run `python main.py init-storage`.")
+        case S3Error() if error.code in _REFUSED:
+            return Misconfigured(
+                "The object store refused the login. Check MINIO_ACCESS_KEY and MINIO_SECRET_KEY."
+            )
+        case S3Error() | ServerError() | InvalidResponseError() | HTTPError():
+            return StorageUnavailable("The object store cannot be reached. Try again in a moment.")
+        case OSError():
+            return StorageUnavailable(f"Moving a file failed ({error.strerror or error}).")
+        case ValueError():
+            return Misconfigured(f"The object store refuses its settings: {error}.")
+        case _:
+            return None
+
+
+class MinioStore:
+    """An `ObjectStore` in one bucket. Thread-safe; create it after any fork."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Few retries here: the layers above retry with backoff, and know when to stop.
+        pool = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=5, read=60),
+            maxsize=16,
+            retries=urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=[502, 503, 504]),
+        )
+        self._bucket = settings.minio_bucket
+        self._client = Minio(
+            settings.minio_endpoint,
+            access_key=settings.minio_access_key,
+            secret_key=settings.minio_secret_key.get_secret_value(),
+            secure=settings.minio_secure,
+            http_client=pool,
+        )
+
+    async def prepare(self) -> None:
+        """Create the bucket if it is missing."""
+
+        def make() -> None:
+            if not self._client.bucket_exists(self._bucket):
+                self._client.make_bucket(self._bucket)
+
+        await self._run("prepare bucket", None, make)
+
+    async def health_check(self) -> None:
+        """Check that the server answers and the bucket is there."""
+
+        def check() -> None:
+            if not self._client.bucket_exists(self._bucket):
+                raise Misconfigured("The bucket is missing. Run `python main.py init-storage`.")
+
+        await self._run("check bucket", None, check)
+
+    async def put(self, key: str, source: BinaryIO, length: int, content_type: str) -> None:
+        """Store bytes from an open file, in parts of at least 5 MiB where it is long."""
+        await self._run(
+            "store object",
+            key,
+            lambda: self._client.put_object(
+                self._bucket, key, source, length, content_type=content_type
+            ),
+        )
+
+    async def put_file(self, key: str, path: Path, content_type: str) -> None:
+        """Store a file."""
+        await self._run(
+            "store object",
+            key,
+            lambda: self._client.fput_object(
+                self._bucket, key, str(path), content_type=content_type
+            ),
+        )
+
+    async def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return a range of an object."""
+
+        def read() -> bytes:
+            response = self._open(key, start, length)
+            try:
+                return response.read()
+            finally:
+                _release(response)
+
+        if length == 0:
+            return b""
+        return await self._run("read object", key, read)
+
+    async def stream(
+        self, key: str, start: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield a range of an object in blocks."""
+        if length == 0:
+            return
+        response = await self._run("open object", key, lambda: self._open(key, start, length))
+        try:
+            while block := await self._run(
+                "read object", key, lambda: response.read(STREAM_BLOCK_BYTES)
+            ):
+                yield block
+        finally:
+            _release(response)
+
+    async def download(self, key: str, path: Path) -> None:
+        """Copy an object into a new file."""
+        await self._run(
+            "fetch object", key, lambda: self._client.fget_object(self._bucket, key, str(path))
+        )
+
+    async def stat(self, key: str) -> ObjectStat:
+        """Return size and time of an object."""
+
+        def stat() -> ObjectStat:
+            found = self._client.stat_object(self._bucket, key)
+            assert found.size is not None
+            assert found.last_modified is not None
+            return ObjectStat(key, found.size, found.last_modified)
+
+        return await self._run("stat object", key, stat)
+
+    async def list(self, prefix: str = "") -> list[ObjectStat]:
+        """Return all objects whose key starts with `prefix`, ordered by key."""
+
+        def find() -> list[ObjectStat]:
+            found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
+            return [
+                ObjectStat(item.object_name, item.size or 0, item.last_modified)
+                for item in found
+                if item.object_name and item.last_modified
+            ]
+
+        return await self._run("list objects", prefix, find)
+
+    async def delete(self, key: str) -> None:
+        """Remove an object; a missing one is no error."""
+        await self._run("delete object", key, lambda: self._client.remove_object(self._bucket, key))
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Remove every object under `prefix`, a thousand a request."""
+        found = await self.list(prefix)
+
+        def remove() -> None:
+            names = [DeleteObject(stat.key) for stat in found]
+            failed = list(self._client.remove_objects(self._bucket, names))
+            if failed:
+                raise StorageUnavailable(f"{len(failed)} stored files could not be deleted.")
+
+        if found:
+            await self._run("delete objects", prefix, remove)
+        return len(found)
+
+    async def _run(self, name: str, key: str | None, work: Callable[[], T]) -> T:
+        """Run a blocking client call in a thread, with logging and our errors."""
+        with logged_operation(name, translate=translate_minio_error, quiet=True, key=key):
+            try:
+                return await asyncio.to_thread(work)
+            except S3Error as error:
+                if key is not None and error.code in _MISSING:
+                    raise ObjectNotFound(key) from error
+                raise
+
+    def _open(self, key: str, start: int, length: int | None) -> BaseHTTPResponse:
+        return self._client.get_object(self._bucket, key, offset=start, length=length or 0)
+
+
+def _release(response: BaseHTTPResponse) -> None:
+    response.close()
+    response.release_conn()

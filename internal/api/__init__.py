@@ -1,0 +1,1 @@
+"""The HTTP face: routes translate requests to `services.task_service` and back."""

@@ -1,0 +1,34 @@
+"""What routes ask for in their signatures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from internal.container import Container
+from services.task_service import TaskService
+
+# Until there are API keys, everybody who can reach the server is one owner.
+_OWNER = "local"
+
+
+def get_container(request: Request) -> Container:
+    """Return the parts that the application opened at start-up."""
+    container: Container = request.app.state.container
+    return container
+
+
+def get_tasks(container: Annotated[Container, Depends(get_container)]) -> TaskService:
+    """Return the use cases of tasks."""
+    return container.tasks
+
+
+def get_owner() -> str:
+    """Return whose tasks a request may see."""
+    return _OWNER
+
+
+ContainerDep = Annotated[Container, Depends(get_container)]
+TasksDep = Annotated[TaskService, Depends(get_tasks)]
+OwnerDep = Annotated[str, Depends(get_owner)]

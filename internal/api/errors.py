@@ -1,0 +1,105 @@
+"""Errors as JSON: the only place where ours get HTTP statuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from core.errors import (
+    AppError,
+    Conflict,
+    InvalidInput,
+    Misconfigured,
+    NotFound,
+    TransientError,
+)
+from core.logger import logger
+
+_RETRY_AFTER_SECONDS = 5
+
+# Most specific first. Input that names the wrong thing is 422; what is not audio at all is 415.
+_STATUS_BY_CLASS: list[tuple[type[AppError], int]] = [
+    (NotFound, 404),
+    (Conflict, 409),
+    (InvalidInput, 422),
+    (Misconfigured, 503),
+    (TransientError, 503),
+    (AppError, 500),
+]
+_STATUS_BY_CODE = {"unsupported_media": 415, "no_audio": 415, "audio_too_long": 413}
+
+_CODE_BY_STATUS = {
+    400: "bad_request",
+    404: "route_not_found",
+    405: "method_not_allowed",
+    413: "file_too_large",
+    416: "range_not_satisfiable",
+}
+
+
+def error_body(code: str, message: str, details: dict[str, Any], request: Request) -> Any:
+    """Return the JSON shape of every error."""
+    return {
+        "code": code,
+        "message": message,
+        "details": details,
+        "request_id": getattr(request.state, "request_id", ""),
+    }
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every failure in our shape, without paths or traces."""
+    app.add_exception_handler(AppError, _on_app_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+async def _on_app_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, AppError)
+    by_class = next(status for cls, status in _STATUS_BY_CLASS if isinstance(error, cls))
+    status = _STATUS_BY_CODE.get(error.error_code, by_class)
+    headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if error.retryable else None
+    body = error_body(error.error_code, error.message, error.details, request)
+    return JSONResponse(body, status, headers=headers)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problems = [
+        {"field": ".".join(str(part) for part in found["loc"][1:]), "problem": found["msg"]}
+        for found in error.errors()
+    ]
+    code, message = _describe(error.errors())
+    return JSONResponse(error_body(code, message, {"problems": problems}, request), 422)
+
+
+def _describe(errors: Any) -> tuple[str, str]:
+    """Return a code and a sentence for the first thing wrong with a request."""
+    first = errors[0]
+    field = str(first["loc"][-1])
+    if field == "file":
+        return "missing_file", "No recording came with the request. Send one as the field `file`."
+    if first["type"] == "extra_forbidden":
+        return "unknown_option", f"There is no option `{field}`. See /docs for those there are."
+    return "invalid_option", f"The option `{field}` cannot be used: {first['msg']}."
+
+
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = _CODE_BY_STATUS.get(error.status_code, "http_error")
+    message = str(error.detail)
+    if error.status_code == 404:
+        message = f"There is nothing at {request.url.path}. See /docs."
+    body = error_body(code, message, {}, request)
+    return JSONResponse(body, error.status_code, headers=error.headers)
+
+
+async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
+    logger.opt(exception=error).error("unexpected error")
+    message = "The server failed on this request. Its log names the cause under the request id."
+    return JSONResponse(error_body("internal_error", message, {}, request), 500)

@@ -1,0 +1,156 @@
+"""Tasks: upload, follow, fetch, list, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Form, Query, Request, Response
+
+from internal.api.dependencies import OwnerDep, TasksDep
+from internal.api.schemas import (
+    ErrorBody,
+    MetadataOut,
+    TaskListOut,
+    TaskOut,
+    TaskStatusOut,
+    TranscriptOut,
+    UploadForm,
+)
+from repositories.models import JobStatus
+from services.task_service import RequestedOptions, Upload
+from worker.formats import FORMATS
+
+router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"])
+
+FormatName = Literal["json", "txt", "srt", "vtt", "tsv"]
+
+_MAX_FILE_NAME = 255
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the error answers of a route, for its description."""
+    meanings = {
+        404: "There is no such task.",
+        409: "The task is not in a state that allows this.",
+        413: "The file is too large, or lasts too long.",
+        415: "The file is not a recording.",
+        422: "An option or the recording cannot be used.",
+        503: "A server that this needs is away. Retry-After says when to try again.",
+    }
+    return {status: {"model": ErrorBody, "description": meanings[status]} for status in statuses}
+
+
+@router.post(
+    "/upload",
+    status_code=202,
+    summary="Upload a recording",
+    responses=_errors(413, 415, 422, 503),
+)
+async def upload(
+    form: Annotated[UploadForm, Form(media_type="multipart/form-data")],
+    request: Request,
+    response: Response,
+    tasks: TasksDep,
+    owner: OwnerDep,
+) -> TaskOut:
+    """Accept a recording for transcription.
+
+    The answer comes when the recording is stored and queued; `Location` says where to ask how far
+    it is. A recording that cannot be used is refused here and leaves nothing behind.
+    """
+    spooled = form.file.file
+    # A named place in the file system is what ffmpeg needs, and small uploads are still in memory.
+    await asyncio.to_thread(spooled.rollover)  # type: ignore[attr-defined]
+    name = (form.file.filename or "recording").replace("\\", "/").rpartition("/")[2]
+    received = Upload(
+        file=spooled,
+        file_name="".join(c for c in name if c.isprintable())[:_MAX_FILE_NAME] or "recording",
+    )
+    options = RequestedOptions(
+        language=form.language,
+        model=form.model,
+        prompt=form.prompt,
+        word_timestamps=form.word_timestamps,
+        chunking=form.chunking,
+    )
+    job = await tasks.create_task(owner, received, options)
+    response.headers["Location"] = request.url_for("get_task", task_id=job.id).path
+    return TaskOut.of(job)
+
+
+@router.get("", summary="List tasks", responses=_errors(422, 503))
+async def list_tasks(
+    tasks: TasksDep,
+    owner: OwnerDep,
+    status: Annotated[JobStatus | None, Query(description="Only those in this state.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[
+        str | None, Query(description="`next_cursor` of the page before.", max_length=100)
+    ] = None,
+) -> TaskListOut:
+    """Return tasks, newest first."""
+    page = await tasks.list_tasks(owner, status=status, limit=limit, cursor=cursor)
+    return TaskListOut(tasks=[TaskOut.of(job) for job in page.jobs], next_cursor=page.next_cursor)
+
+
+@router.get("/{task_id}", summary="How far is a task?", responses=_errors(404, 503))
+async def get_task(task_id: str, tasks: TasksDep, owner: OwnerDep) -> TaskStatusOut:
+    """Return status, stage, percent, expected time left and place in the queue."""
+    return TaskStatusOut.of_status(await tasks.get_task_status(owner, task_id))
+
+
+@router.get(
+    "/{task_id}/result",
+    summary="Fetch the transcript",
+    response_model=TranscriptOut,
+    responses={
+        200: {
+            "description": "The transcript in the format asked for.",
+            "content": {
+                entry.media_type.partition(";")[0]: {"schema": {"type": "string"}}
+                for name, entry in FORMATS.items()
+                if name != "json"
+            },
+        },
+        **_errors(404, 409, 422, 503),
+    },
+)
+async def get_result(
+    task_id: str,
+    tasks: TasksDep,
+    owner: OwnerDep,
+    output_format: Annotated[FormatName, Query(alias="format")] = "json",
+    download: Annotated[
+        bool, Query(description="As a file to save, named like the upload.")
+    ] = False,
+) -> Response:
+    """Return a completed task's transcript as json, txt, srt, vtt or tsv."""
+    job, transcript = await tasks.get_task_result(owner, task_id)
+    entry = FORMATS[output_format]
+    text = await asyncio.to_thread(entry.render, transcript)
+    response = Response(text, media_type=entry.media_type)
+    if download:
+        stem = job.source.file_name.rpartition(".")[0] or job.source.file_name
+        response.headers["Content-Disposition"] = _attachment(f"{stem}.{output_format}")
+    return response
+
+
+@router.get("/{task_id}/metadata", summary="Facts of a recording", responses=_errors(404, 503))
+async def get_metadata(task_id: str, tasks: TasksDep, owner: OwnerDep) -> MetadataOut:
+    """Return what is known of the recording, the options, and what each stage took."""
+    status = await tasks.get_task_status(owner, task_id)
+    return MetadataOut.of(status.job)
+
+
+@router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=_errors(404, 503))
+async def delete_task(task_id: str, tasks: TasksDep, owner: OwnerDep) -> None:
+    """Remove a task with its recording and transcript, whether it is finished or not."""
+    await tasks.delete_task(owner, task_id)
+
+
+def _attachment(file_name: str) -> str:
+    """Return a Content-Disposition with any file name (RFC 6266)."""
+    plain = "".join(c if (c.isascii() and c.isalnum()) or c in " ._-" else "_" for c in file_name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"

@@ -1,0 +1,114 @@
+"""`transcribe` and `demo`: upload, show progress, print the transcript."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from core.config import PROJECT_ROOT, load_settings
+from core.errors import AppError
+from internal.cli.client import ApiClient
+from worker.formats import FORMATS
+
+SAMPLE = PROJECT_ROOT / "samples" / "meeting.wav"
+_BAR = "{desc}: {percentage:3.0f} %|{bar:30}| {elapsed}{postfix}"
+
+
+@click.command()
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
+)
+@click.option(
+    "-f", "--format", "output_format",
+    type=click.Choice(list(FORMATS)), default="txt", show_default=True, help="Of the transcript.",
+)  # fmt: skip
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path),
+    help="File to write, or a folder for several; standard output where omitted.",
+)  # fmt: skip
+@click.option("--language", help="Code of the language spoken; detected where omitted.")
+@click.option("--model", help="Speech model; the server's default where omitted.")
+@click.option("--prompt", help="Names and words to expect.")
+@click.option("--chunking", type=click.Choice(["silence", "fixed"]), help="Where to cut.")
+@click.option("--keep/--no-keep", default=True, help="Whether the server keeps the task.")
+@click.option("--url", help="Server; this machine's where omitted.")
+def transcribe(
+    files: tuple[Path, ...],
+    output_format: str,
+    out: Path | None,
+    url: str | None,
+    keep: bool,
+    **options: str | None,
+) -> None:
+    """Upload FILES, wait, and print or write their transcripts.
+
+    Progress goes to standard error; standard output holds transcripts alone. With several files,
+    those that fail are named at the end and the others are done all the same.
+    """
+    asked = {name: value for name, value in options.items() if value}
+    failures = []
+    with ApiClient(url or load_settings().api_url) as client:
+        for path in files:
+            try:
+                text = transcribe_file(client, path, output_format, asked, keep=keep)
+            except AppError as error:
+                failures.append(path)
+                click.echo(f"{path}: {error.message} ({error.error_code})", err=True)
+            else:
+                _deliver(text, path, output_format, out, many=len(files) > 1)
+    if failures:
+        raise SystemExit(1)
+
+
+def transcribe_file(
+    client: ApiClient, path: Path, output_format: str, options: dict[str, str], *, keep: bool = True
+) -> str:
+    """Upload one file, show a progress bar on stderr, and return its transcript.
+
+    Raises:
+        AppError: The server refuses it or the task fails.
+    """
+    click.echo(f"{path.name}: uploading", err=True)
+    task = client.upload(path, options)
+    with tqdm(desc=path.name, total=100, unit="%", bar_format=_BAR, file=sys.stderr) as bar:
+
+        def show(status: dict[str, Any]) -> None:
+            bar.n = status["progress"]["percent"]
+            bar.set_postfix_str(_describe(status))
+
+        done = client.wait(task["id"], show)
+    for warning in done["warnings"]:
+        click.echo(f"note: {warning}", err=True)
+    text = client.result(task["id"], output_format)
+    if not keep:
+        client.delete(task["id"])
+    return text
+
+
+def _describe(task: dict[str, Any]) -> str:
+    if task["queue_position"]:
+        return f"waiting, place {task['queue_position']} in the queue"
+    progress = task["progress"]
+    if task["stage"] == "transcribe":
+        return f"chunk {progress['chunks_done']} of {progress['chunks_total']}"
+    return str(task["stage"])
+
+
+def _deliver(text: str, path: Path, output_format: str, out: Path | None, *, many: bool) -> None:
+    """Print a transcript, or write it to the file or folder asked for."""
+    if out is None:
+        click.echo(text, nl=not text.endswith("\n"))
+        return
+    target = out
+    if many or out.is_dir():
+        out.mkdir(parents=True, exist_ok=True)
+        target = out / f"{path.stem}.{output_format}"
+    target.write_text(text, encoding="utf-8")
+    click.echo(f"{path}: written to {target}", err=True)

@@ -1,0 +1,1 @@
+"""The consumer process: an RQ worker, and the handlers that the queue names."""

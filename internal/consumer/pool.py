@@ -1,0 +1,48 @@
+"""Several consumers from one command: each a process of its own, started again if it dies."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+from core.config import PROJECT_ROOT
+from core.logger import logger
+from worker.process import die_with_parent
+
+_PAUSE_SECONDS = 1.0
+
+
+def run_pool(queue: str, count: int) -> None:
+    """Run `count` consumers until SIGTERM or SIGINT, then let each finish its batch."""
+    stopping = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    consumers = [_start(queue) for _ in range(count)]
+    while not stopping:
+        time.sleep(_PAUSE_SECONDS)
+        for place, consumer in enumerate(consumers):
+            if consumer.poll() is not None and not stopping:
+                logger.warning("a consumer ended with status {}: restarting", consumer.returncode)
+                consumers[place] = _start(queue)
+    for consumer in consumers:
+        consumer.terminate()
+    for consumer in consumers:
+        consumer.wait()
+
+
+def _start(queue: str) -> subprocess.Popen[bytes]:
+    script = PROJECT_ROOT / "cmd" / "consumer" / "main.py"
+    # A session of its own: Ctrl-C in the terminal must reach consumers once, through us.
+    return subprocess.Popen(  # noqa: S603 - our own script
+        [sys.executable, str(script), "--queue", queue],
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )

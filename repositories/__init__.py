@@ -1,0 +1,1 @@
+"""Every query of the system: jobs and chunks in MongoDB."""

@@ -1,0 +1,220 @@
+"""The documents that MongoDB keeps. Plain data: no queries, no rules.
+
+Times are UTC datetimes here and milliseconds since 1970 in the database: the embedded wire server
+keeps dates of an insert, but turns those of an update into text (docs/decisions/0004). Positions
+in a recording are float seconds from its start.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+
+def utc_now() -> datetime:
+    """Return the current time in UTC, in the milliseconds that MongoDB keeps."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def to_milliseconds(moment: datetime) -> int:
+    """Return a moment as the database keeps it."""
+    return round(moment.timestamp() * 1000)
+
+
+def from_milliseconds(value: Any) -> Any:
+    """Return a kept moment as a UTC datetime; anything that is not a number as it is."""
+    return datetime.fromtimestamp(value / 1000, UTC) if isinstance(value, int) else value
+
+
+Moment = Annotated[
+    datetime, BeforeValidator(from_milliseconds), PlainSerializer(to_milliseconds, return_type=int)
+]
+
+
+class JobStatus(StrEnum):
+    """Where a job stands, as clients see it."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more happens to a job in this state."""
+        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class Stage(StrEnum):
+    """Which part of the work a job is in."""
+
+    PREPARE = "prepare"
+    TRANSCRIBE = "transcribe"
+    MERGE = "merge"
+    DONE = "done"
+
+
+class ChunkStatus(StrEnum):
+    """Where a chunk stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+
+
+class _Document(BaseModel):
+    """A value stored in MongoDB; unknown fields of newer versions are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the MongoDB form (`id` becomes `_id`, enums their values)."""
+        document = self.model_dump(mode="python")
+        if "id" in document:
+            document["_id"] = document.pop("id")
+        return dict(_plain(document))
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Self:
+        """Return the value of a MongoDB document."""
+        values = dict(document)
+        if "_id" in values:
+            values["id"] = values.pop("_id")
+        return cls.model_validate(values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, StrEnum):
+        return value.value
+    return value
+
+
+class JobOptions(_Document):
+    """What the client asked for; never changes after the upload."""
+
+    language: str = "auto"
+    model: str
+    prompt: str | None = None
+    word_timestamps: bool = True
+    chunking: Literal["silence", "fixed"] = "silence"
+
+
+class Source(_Document):
+    """The uploaded recording."""
+
+    object: str
+    file_name: str
+    size_bytes: int
+    sha256: str
+    format: str
+    codec: str
+    duration: float | None = None
+
+
+class Progress(_Document):
+    """How far the transcription is, in chunks."""
+
+    chunks_done: int = 0
+    chunks_total: int = 0
+
+
+class Result(_Document):
+    """Where the transcript is, and what it holds."""
+
+    object: str
+    language: str
+    duration: float
+    segments: int
+    words: int
+
+
+class JobError(_Document):
+    """Why a job failed, for a person."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class JobCreate(_Document):
+    """What is known of a job when it is accepted."""
+
+    id: str
+    owner: str
+    options: JobOptions
+    source: Source
+
+
+class JobModel(JobCreate):
+    """A job: one recording on its way to a transcript."""
+
+    status: JobStatus = JobStatus.PENDING
+    stage: Stage = Stage.PREPARE
+    attempt: int = 0
+    progress: Progress = Field(default_factory=Progress)
+    duration: float | None = None
+    result: Result | None = None
+    warnings: list[str] = []
+    error: JobError | None = None
+    timings: dict[str, float] = {}
+    created_at: Moment = Field(default_factory=utc_now)
+    updated_at: Moment = Field(default_factory=utc_now)
+    started_at: Moment | None = None
+    transcribing_since: Moment | None = None
+    finished_at: Moment | None = None
+
+
+class JobUpdate(_Document):
+    """Changes to a job; fields left out stay as they are."""
+
+    stage: Stage | None = None
+    progress: Progress | None = None
+    duration: float | None = None
+    result: Result | None = None
+    warnings: list[str] | None = None
+    error: JobError | None = None
+    timings: dict[str, float] | None = None
+    started_at: Moment | None = None
+    transcribing_since: Moment | None = None
+    finished_at: Moment | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that were set; `timings` as single keys, so that stages add theirs."""
+        changes = _plain(self.model_dump(mode="python", exclude_unset=True))
+        for stage, seconds in (changes.pop("timings", None) or {}).items():
+            changes[f"timings.{stage}"] = seconds
+        return dict(changes)
+
+
+class ChunkModel(_Document):
+    """A stretch of a recording, transcribed as one.
+
+    `[start, end)` is the audio that the engine hears; `[core_start, core_end)` the stretch whose
+    words count. The cores of a job's chunks tile the recording.
+    """
+
+    id: str
+    job_id: str
+    index: int
+    start: float
+    end: float
+    core_start: float
+    core_end: float
+    has_speech: bool
+    status: ChunkStatus = ChunkStatus.PENDING
+    attempt: int = 0
+    lease_until: Moment | None = None
+    language: str | None = None
+    segments: list[dict[str, Any]] = []
+
+    @staticmethod
+    def make_id(job_id: str, index: int) -> str:
+        """Return the id of a job's chunk."""
+        return f"{job_id}:{index}"

@@ -1,0 +1,203 @@
+"""Queries over jobs. Driver errors come out as `core.errors`.
+
+Changes of state are compare-and-set: they name the states that they may start from, and say
+whether they happened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection as Group
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core.database import MongoDB, translate_mongo_error
+from core.errors import InvalidInput
+from core.logger import logged_operation
+from repositories.models import (
+    JobCreate,
+    JobModel,
+    JobStatus,
+    JobUpdate,
+    Stage,
+    to_milliseconds,
+    utc_now,
+)
+
+NEWEST_FIRST = [("created_at", -1), ("_id", -1)]
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """Some jobs, newest first, and where the next page starts (None after the last)."""
+
+    jobs: list[JobModel]
+    next_cursor: str | None
+
+
+class TaskRepository:
+    """The `jobs` collection.
+
+    Every method may raise `DatabaseUnavailable` (retryable).
+    """
+
+    def __init__(self, database: MongoDB) -> None:
+        self._jobs = database.get_collection("jobs")
+
+    async def ensure_indexes(self) -> None:
+        """Create the indexes that the queries below use; existing ones stay."""
+        with logged_operation("create job indexes", translate=translate_mongo_error):
+            # Without `_id`: the embedded wire server cannot index it beside other fields.
+            await self._jobs.create_index([("owner", 1), ("created_at", -1)])
+            await self._jobs.create_index([("status", 1), ("created_at", 1)])
+
+    async def create_job(self, create: JobCreate) -> JobModel:
+        """Insert a pending job.
+
+        Raises:
+            Conflict: A job with this id exists.
+        """
+        job = JobModel(**create.model_dump())
+        with _operation("insert job", job.id):
+            await self._jobs.insert_one(job.to_dict())
+        return job
+
+    async def get_job(self, job_id: str, owner: str | None = None) -> JobModel | None:
+        """Return a job, or None if there is none (or it belongs to somebody else)."""
+        query = {"_id": job_id} if owner is None else {"_id": job_id, "owner": owner}
+        with _operation("find job", job_id):
+            document = await self._jobs.find_one(query)
+        return None if document is None else JobModel.from_dict(document)
+
+    async def update_job(
+        self, job_id: str, update: JobUpdate, *, while_status: Group[JobStatus] | None = None
+    ) -> bool:
+        """Set fields of a job.
+
+        Args:
+            job_id: Which job.
+            update: The fields that were set in it are written.
+            while_status: Only while the job is in one of these states.
+
+        Returns:
+            Whether there was such a job.
+        """
+        query: dict[str, Any] = {"_id": job_id}
+        if while_status is not None:
+            query["status"] = {"$in": [status.value for status in while_status]}
+        changes = update.to_dict() | {"updated_at": to_milliseconds(utc_now())}
+        with _operation("update job", job_id):
+            result = await self._jobs.update_one(query, {"$set": changes})
+        return result.matched_count == 1
+
+    async def update_status(
+        self,
+        job_id: str,
+        to: JobStatus,
+        *,
+        allowed_from: Group[JobStatus],
+        update: JobUpdate | None = None,
+    ) -> bool:
+        """Move a job to another state, if it is in one of `allowed_from`, with other changes.
+
+        Returns:
+            Whether it moved. False means that somebody else was first or the job is gone.
+        """
+        query = {"_id": job_id, "status": {"$in": [status.value for status in allowed_from]}}
+        changes = (update or JobUpdate()).to_dict()
+        changes |= {"status": to.value, "updated_at": to_milliseconds(utc_now())}
+        with _operation("update job status", job_id):
+            result = await self._jobs.update_one(query, {"$set": changes})
+        return result.matched_count == 1
+
+    async def advance_stage(self, job_id: str, from_stage: Stage, to_stage: Stage) -> bool:
+        """Move a processing job from one stage to the next; exactly one caller gets True."""
+        query = {
+            "_id": job_id,
+            "status": JobStatus.PROCESSING.value,
+            "stage": from_stage.value,
+        }
+        changes = {"stage": to_stage.value, "updated_at": to_milliseconds(utc_now())}
+        with _operation("advance job stage", job_id):
+            result = await self._jobs.update_one(query, {"$set": changes})
+        return result.matched_count == 1
+
+    async def record_chunks_done(self, job_id: str, done: int) -> None:
+        """Raise the count of finished chunks; a lower one, arriving late, changes nothing."""
+        changes = {
+            "$max": {"progress.chunks_done": done},
+            "$set": {"updated_at": to_milliseconds(utc_now())},
+        }
+        with _operation("record progress", job_id):
+            await self._jobs.update_one({"_id": job_id}, changes)
+
+    async def get_pending_jobs(self, limit: int = 100) -> list[JobModel]:
+        """Return jobs that no consumer has begun, oldest first."""
+        query = {"status": JobStatus.PENDING.value}
+        with _operation("find pending jobs"):
+            cursor = self._jobs.find(query).sort([("created_at", 1), ("_id", 1)]).limit(limit)
+            return [JobModel.from_dict(document) async for document in cursor]
+
+    async def count_pending_before(self, created_at: datetime) -> int:
+        """Return how many pending jobs were created before a moment: the queue ahead."""
+        query = {
+            "status": JobStatus.PENDING.value,
+            "created_at": {"$lt": to_milliseconds(created_at)},
+        }
+        with _operation("count pending jobs"):
+            return int(await self._jobs.count_documents(query))
+
+    async def count_by_status(self) -> dict[str, int]:
+        """Return how many jobs are in each state."""
+        pipeline = [{"$group": {"_id": "$status", "count": {"$sum": 1}}}]
+        with _operation("count jobs"):
+            groups = [group async for group in self._jobs.aggregate(pipeline)]
+        return {group["_id"]: group["count"] for group in groups}
+
+    async def list_jobs(
+        self, owner: str, *, status: JobStatus | None, limit: int, cursor: str | None
+    ) -> JobPage:
+        """Return one page of an owner's jobs, newest first.
+
+        Raises:
+            InvalidInput: The cursor is not one that this method returned.
+        """
+        query: dict[str, Any] = {"owner": owner}
+        if status is not None:
+            query["status"] = status.value
+        if cursor is not None:
+            created_at, job_id = _read_cursor(cursor)
+            query["$or"] = [
+                {"created_at": {"$lt": created_at}},
+                {"created_at": created_at, "_id": {"$lt": job_id}},
+            ]
+        with _operation("list jobs"):
+            found = self._jobs.find(query).sort(NEWEST_FIRST).limit(limit + 1)
+            jobs = [JobModel.from_dict(document) async for document in found]
+        more = len(jobs) > limit
+        return JobPage(jobs[:limit], _make_cursor(jobs[limit - 1]) if more else None)
+
+    async def delete_job(self, job_id: str) -> bool:
+        """Remove a job's document; returns whether there was one."""
+        with _operation("delete job", job_id):
+            result = await self._jobs.delete_one({"_id": job_id})
+        return result.deleted_count == 1
+
+
+def _operation(name: str, job_id: str | None = None) -> Any:
+    fields = {} if job_id is None else {"job_id": job_id}
+    return logged_operation(name, translate=translate_mongo_error, quiet=True, **fields)
+
+
+def _make_cursor(job: JobModel) -> str:
+    return f"{to_milliseconds(job.created_at)}.{job.id}"
+
+
+def _read_cursor(cursor: str) -> tuple[int, str]:
+    milliseconds, _, job_id = cursor.partition(".")
+    if not re.fullmatch("[0-9]{1,15}", milliseconds) or not job_id:
+        raise InvalidInput(
+            "The cursor is not valid. Use `next_cursor` of the page before.", code="invalid_cursor"
+        )
+    return int(milliseconds), job_id

@@ -1,0 +1,46 @@
+"""Finding the speech engine that the settings ask for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from core.config import PROJECT_ROOT, Settings
+from worker.errors import EngineMissing
+from worker.transcriber import WhisperTranscriber
+
+# Where `scripts/build_whisper.py` puts what it builds.
+BUILT_WHISPER = PROJECT_ROOT / ".tools" / "whisper-cli"
+# A subprocess that finishes no 30 s chunk for so long is hung, on any machine worth using.
+CHUNK_TIMEOUT_SECONDS = 600.0
+
+
+def find_whisper(settings: Settings) -> str:
+    """Return the configured whisper-cli, else the one built here, else the system's.
+
+    Raises:
+        EngineMissing: There is none.
+    """
+    if settings.whisper_executable:
+        return settings.whisper_executable
+    if BUILT_WHISPER.exists():
+        return str(BUILT_WHISPER)
+    if found := shutil.which("whisper-cli"):
+        return found
+    raise EngineMissing(
+        "whisper-cli is missing. Build it with `make setup`, or set WHISPER_EXECUTABLE."
+    )
+
+
+def make_transcriber(settings: Settings, model: Path) -> WhisperTranscriber:
+    """Return a transcriber whose threads, over all consumers, fill the machine once."""
+    processors = os.cpu_count() or 1
+    threads = settings.whisper_threads or max(1, processors // settings.consumer_concurrency)
+    return WhisperTranscriber(
+        find_whisper(settings),
+        model,
+        threads=threads,
+        beam_size=settings.whisper_beam_size,
+        chunk_timeout_seconds=CHUNK_TIMEOUT_SECONDS,
+    )

@@ -1,0 +1,391 @@
+"""What consumers do: each stage of a job, between the store, the database and the engines.
+
+Every method can be run twice, or by two consumers at once: a stage begins only where the job is in
+that stage, chunks are claimed and committed under a fence, and one compare-and-set decides who
+starts the next stage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from core.config import Settings
+from core.errors import AppError
+from core.logger import bound, logged_operation, logger
+from core.storage import ObjectStore
+from repositories.chunk_repository import ChunkRepository
+from repositories.models import (
+    ChunkModel,
+    ChunkStatus,
+    JobError,
+    JobModel,
+    JobStatus,
+    JobUpdate,
+    Progress,
+    Result,
+    Stage,
+    utc_now,
+)
+from repositories.task_repository import TaskRepository
+from services.dispatcher import Dispatcher
+from services.engines import make_transcriber
+from services.lifecycle import audio_key, job_prefix, may_become, transcript_key
+from services.model_service import DEMO_MODEL, ModelService
+from worker.media import find_ffmpeg
+from worker.processor import (
+    PreparedAudio,
+    merge_results,
+    prepare_audio,
+    transcribe_chunks,
+    transcript_to_dict,
+)
+from worker.transcriber import TranscribeOptions
+from worker.transcript import Chunk, ChunkTranscript, Segment, Transcript
+
+# How long a dead consumer's chunks stay taken. Renewed at a third of it while work goes on.
+_LEASE_SECONDS = 24.0
+_LEASE_POLL_SECONDS = 2.0
+
+_DEMO_WARNING = (
+    "Transcribed with the demo model, which knows about 600 English words of synthetic speech. "
+    "For real recordings: `python main.py models pull base.en`, then WHISPER_MODEL=base.en."
+)
+
+
+class PipelineService:
+    """The stages that the queue's handlers call."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        jobs: TaskRepository,
+        chunks: ChunkRepository,
+        store: ObjectStore,
+        dispatcher: Dispatcher,
+        models: ModelService,
+    ) -> None:
+        self._settings = settings
+        self._jobs = jobs
+        self._chunks = chunks
+        self._store = store
+        self._dispatcher = dispatcher
+        self._models = models
+
+    async def prepare(self, job_id: str) -> None:
+        """Normalise the upload, cut it into chunks and queue their transcription.
+
+        Raises:
+            InvalidAudio: The recording cannot be used.
+            TransientError: Something outside failed (retryable).
+        """
+        job = await self._begin(job_id)
+        if job is None:
+            return
+        if job.stage is Stage.PREPARE:
+            with logged_operation("prepare recording") as outcome:
+                started = utc_now()
+                prepared = await self._prepare_audio(job)
+                await self._chunks.replace_chunks(job.id, _chunk_documents(job.id, prepared.chunks))
+                seconds = (utc_now() - started).total_seconds()
+                outcome.update(duration_seconds=prepared.duration, chunks=len(prepared.chunks))
+                if not await self._record_prepared(job, prepared, seconds):
+                    await self._forget_stored(job.id)
+                    return
+        await self._queue_batches(job.id)
+
+    async def transcribe(self, job_id: str, indexes: Sequence[int]) -> None:
+        """Transcribe a batch of chunks; whoever finishes the last one queues the merge.
+
+        Chunks that are done stay done. Each result is committed as soon as it is there, so that a
+        failure costs only what was under way.
+
+        Raises:
+            EngineFailed: whisper-cli crashed or hung (retryable).
+            TransientError: Something outside failed (retryable).
+        """
+        job = await self._jobs.get_job(job_id)
+        if job is None or job.status is not JobStatus.PROCESSING:
+            return
+        while claimed := await self._claim(job.id, indexes):
+            with logged_operation("transcribe batch", chunks=len(claimed)):
+                try:
+                    async with _kept_alive(self._chunks, claimed):
+                        await self._transcribe_claimed(job, claimed)
+                except BaseException:
+                    await self._chunks.release(claimed)
+                    raise
+        await self._finish_transcription(job.id)
+
+    async def merge(self, job_id: str) -> None:
+        """Put the chunks' words together, store the transcript and complete the job.
+
+        Raises:
+            IncompleteResults: Chunks do not fit together.
+            TransientError: Something outside failed (retryable).
+        """
+        job = await self._jobs.get_job(job_id)
+        if job is None or job.status is not JobStatus.PROCESSING or job.stage is not Stage.MERGE:
+            return
+        with logged_operation("merge and store transcript"):
+            started = utc_now()
+            transcript = _merge(job, await self._chunks.get_chunks(job.id))
+            transcript = replace(transcript, warnings=(*job.warnings, *transcript.warnings))
+            timings = job.timings | {
+                "transcribe": (started - (job.transcribing_since or started)).total_seconds(),
+                "merge": (utc_now() - started).total_seconds(),
+            }
+            values = transcript_to_dict(
+                transcript,
+                job_id=job.id,
+                model=job.options.model,
+                timings=timings,
+                word_timestamps=job.options.word_timestamps,
+            )
+            await self._complete(job, transcript, values, timings)
+
+    async def after_failure(
+        self, job_id: str, stage: Stage, attempt: int, unit: Sequence[int], error: Exception
+    ) -> None:
+        """Decide what a failed attempt means: another one after a pause, or the end of the job.
+
+        Args:
+            job_id: The job.
+            stage: What was attempted.
+            attempt: Which attempt it was, from 1.
+            unit: Chunk indexes, for a batch.
+            error: What went wrong. Errors that are not ours count as retryable: they may be.
+        """
+        retryable = not isinstance(error, AppError) or error.retryable
+        if retryable and await self._dispatcher.dispatch_retry(
+            job_id, stage, unit, after_attempt=attempt
+        ):
+            logger.warning("attempt {} at {} failed; another is queued", attempt, stage.value)
+            return
+        if isinstance(error, AppError):
+            reason = JobError(code=error.error_code, message=error.message, retryable=retryable)
+        else:
+            message = "An unexpected error in the server stopped the job. Its log has the details."
+            reason = JobError(code="internal_error", message=message, retryable=True)
+        await self._fail(job_id, reason)
+
+    async def _begin(self, job_id: str) -> JobModel | None:
+        """Mark a job as being worked on; None if there is nothing to do for it any more."""
+        job = await self._jobs.get_job(job_id)
+        if job is None or job.status.is_terminal:
+            return None
+        if job.status is JobStatus.PENDING:
+            update = JobUpdate(started_at=utc_now())
+            processing = JobStatus.PROCESSING
+            await self._jobs.update_status(
+                job_id, processing, allowed_from=may_become(processing), update=update
+            )
+        return job
+
+    async def _prepare_audio(self, job: JobModel) -> PreparedAudio:
+        with tempfile.TemporaryDirectory(dir=self._settings.temp_dir) as folder:
+            source, wav = Path(folder) / "source", Path(folder) / "audio.wav"
+            await self._store.download(job.source.object, source)
+            with source.open("rb") as file:
+                prepared = await prepare_audio(
+                    find_ffmpeg(self._settings.ffmpeg_executable),
+                    file,
+                    wav,
+                    max_seconds=self._settings.max_duration_seconds,
+                    declared=job.source.duration,
+                    chunking=job.options.chunking,
+                )
+            await self._store.put_file(audio_key(job.id), wav, "audio/wav")
+        return prepared
+
+    async def _record_prepared(
+        self, job: JobModel, prepared: PreparedAudio, seconds: float
+    ) -> bool:
+        """Move the job on to transcription; False if it was cancelled or deleted meanwhile."""
+        silent = sum(not chunk.has_speech for chunk in prepared.chunks)
+        notes = [*job.warnings, *prepared.warnings]
+        if job.options.model == DEMO_MODEL:
+            notes.append(_DEMO_WARNING)
+        update = JobUpdate(
+            progress=Progress(chunks_done=silent, chunks_total=len(prepared.chunks)),
+            warnings=notes,
+            timings={"prepare": round(seconds, 3)},
+            transcribing_since=utc_now(),
+            duration=prepared.duration,
+        )
+        if not await self._jobs.update_job(job.id, update, while_status={JobStatus.PROCESSING}):
+            return False
+        await self._jobs.advance_stage(job.id, Stage.PREPARE, Stage.TRANSCRIBE)
+        return True
+
+    async def _queue_batches(self, job_id: str) -> None:
+        """Queue the chunks that are still to be transcribed."""
+        chunks = await self._chunks.get_chunks(job_id)
+        waiting = [chunk.index for chunk in chunks if chunk.status is not ChunkStatus.DONE]
+        if waiting:
+            await self._dispatcher.dispatch_batches(job_id, waiting)
+        else:
+            await self._finish_transcription(job_id)
+
+    async def _claim(self, job_id: str, indexes: Sequence[int]) -> list[ChunkModel]:
+        """Take what can be taken of a batch; empty when all of it is done (or gone).
+
+        Chunks that another holds are waited for: its lease ends soon after it does.
+        """
+        while True:
+            claimed = await self._chunks.claim(job_id, indexes, _LEASE_SECONDS)
+            if claimed or not await self._chunks.count_unfinished(job_id, indexes):
+                return claimed
+            await asyncio.sleep(_LEASE_POLL_SECONDS)
+
+    async def _transcribe_claimed(self, job: JobModel, claimed: Sequence[ChunkModel]) -> None:
+        transcriber = make_transcriber(self._settings, self._models.path_of(job.options.model))
+        options = TranscribeOptions(job.options.language, job.options.prompt)
+        by_index = {chunk.index: chunk for chunk in claimed}
+
+        async def read_range(offset: int, length: int) -> bytes:
+            return await self._store.read(audio_key(job.id), offset, length)
+
+        with tempfile.TemporaryDirectory(dir=self._settings.temp_dir) as folder:
+            chunks = [_to_chunk(document) for document in claimed]
+            stage = transcribe_chunks(transcriber, read_range, chunks, options, Path(folder))
+            async with aclosing(stage) as results:
+                async for result in results:
+                    chunk = by_index[result.index]
+                    segments = result.segments_as_dicts()
+                    if not await self._chunks.commit(chunk, result.language, segments):
+                        logger.warning("chunk {} is no longer ours: stopping", chunk.index)
+                        return
+                    done = await self._chunks.count(job.id, ChunkStatus.DONE)
+                    await self._jobs.record_chunks_done(job.id, done)
+
+    async def _finish_transcription(self, job_id: str) -> None:
+        """Queue the merge if every chunk is done, once."""
+        total = await self._chunks.count(job_id)
+        done = await self._chunks.count(job_id, ChunkStatus.DONE)
+        if total == 0 or done < total:
+            return
+        await self._jobs.advance_stage(job_id, Stage.TRANSCRIBE, Stage.MERGE)
+        # Queued also by those who did not win: the id is the same, so it is queued once.
+        await self._dispatcher.dispatch(job_id, Stage.MERGE)
+
+    async def _complete(
+        self,
+        job: JobModel,
+        transcript: Transcript,
+        values: dict[str, Any],
+        timings: dict[str, float],
+    ) -> None:
+        """Store the transcript under a new name, then point the job to it, then clean up."""
+        key = transcript_key(job.id, uuid.uuid4().hex[:12])
+        await self._put_json(key, values)
+        update = JobUpdate(
+            stage=Stage.DONE,
+            result=Result(
+                object=key,
+                language=transcript.language,
+                duration=transcript.duration,
+                segments=len(transcript.segments),
+                words=transcript.word_count,
+            ),
+            timings=timings,
+            finished_at=utc_now(),
+        )
+        completed = JobStatus.COMPLETED
+        moved = await self._jobs.update_status(
+            job.id, completed, allowed_from=may_become(completed), update=update
+        )
+        if moved:
+            await self._store.delete(audio_key(job.id))
+        elif await self._jobs.get_job(job.id) is None:
+            await self._forget_stored(job.id)
+        else:
+            await self._store.delete(key)
+
+    async def _put_json(self, key: str, values: dict[str, Any]) -> None:
+        with tempfile.TemporaryFile(dir=self._settings.temp_dir) as file:
+            file.write(json.dumps(values, ensure_ascii=False).encode())
+            length = file.tell()
+            file.seek(0)
+            await self._store.put(key, file, length, "application/json")
+
+    async def _fail(self, job_id: str, error: JobError) -> None:
+        failed = JobStatus.FAILED
+        update = JobUpdate(error=error, finished_at=utc_now())
+        if await self._jobs.update_status(
+            job_id, failed, allowed_from=may_become(failed), update=update
+        ):
+            logger.bind(code=error.code).error("job failed: {}", error.message)
+            await self._store.delete(audio_key(job_id))
+
+    async def _forget_stored(self, job_id: str) -> None:
+        """Remove what a deleted or cancelled job left behind while it was being worked on."""
+        with bound(job_id=job_id):
+            await self._chunks.delete_chunks(job_id)
+            await self._store.delete_prefix(job_prefix(job_id))
+
+
+@asynccontextmanager
+async def _kept_alive(
+    repository: ChunkRepository, claimed: Sequence[ChunkModel]
+) -> AsyncIterator[None]:
+    """Renew the leases of claimed chunks for as long as the block runs."""
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(_LEASE_SECONDS / 3)
+            try:
+                await repository.renew(claimed, _LEASE_SECONDS)
+            except AppError as error:
+                logger.warning("leases could not be renewed: {}", error.message)
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+
+
+def _chunk_documents(job_id: str, chunks: Sequence[Chunk]) -> list[ChunkModel]:
+    """Return the documents of freshly cut chunks; those without speech need no work."""
+    return [
+        ChunkModel(
+            id=ChunkModel.make_id(job_id, chunk.index),
+            job_id=job_id,
+            status=ChunkStatus.PENDING if chunk.has_speech else ChunkStatus.DONE,
+            **asdict(chunk),
+        )
+        for chunk in chunks
+    ]
+
+
+def _to_chunk(document: ChunkModel) -> Chunk:
+    return Chunk(
+        index=document.index,
+        start=document.start,
+        end=document.end,
+        core_start=document.core_start,
+        core_end=document.core_end,
+        has_speech=document.has_speech,
+    )
+
+
+def _merge(job: JobModel, documents: Sequence[ChunkModel]) -> Transcript:
+    """Return the transcript of a job whose chunks are all done."""
+    results = [
+        ChunkTranscript(
+            document.index,
+            document.language or job.options.language,
+            tuple(Segment.from_dict(segment) for segment in document.segments),
+        )
+        for document in documents
+        if document.has_speech and document.status is ChunkStatus.DONE
+    ]
+    return merge_results([_to_chunk(d) for d in documents], results, job.duration or 0.0)

@@ -1,0 +1,144 @@
+"""Putting chunk transcripts together into one. Pure.
+
+Words are moved to the recording's time, kept only in the chunk whose core holds their middle (so
+that what two chunks heard of a cut is not doubled), and segments that look invented are marked.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from core.logger import logged_operation
+from worker.errors import IncompleteResults
+from worker.transcript import Chunk, ChunkTranscript, Segment, Transcript, Word
+
+# Whisper's own sign of a loop: text that zlib shrinks by more than this repeats itself
+# (openai/whisper `transcribe.py`, compression_ratio_threshold). Short text never gets there.
+_COMPRESSION_RATIO_LIMIT = 2.4
+# Mean token probability below which a segment is more likely wrong than right: exp(-1.0), from
+# Whisper's logprob_threshold of -1.0.
+_CONFIDENCE_LIMIT = 0.37
+# Nobody says more than this for long: the fastest speech measured is about 11 words a second.
+_MAX_WORDS_PER_SECOND = 12.0
+
+
+class ResultMerger:
+    """Merges the chunk transcripts of one recording."""
+
+    def merge_chunks(
+        self, chunks: Sequence[Chunk], results: Sequence[ChunkTranscript], duration: float
+    ) -> Transcript:
+        """Return the transcript of a recording.
+
+        Args:
+            chunks: All of the recording's chunks, in order.
+            results: One for each chunk with speech, in the same order.
+            duration: Seconds of the recording; no word ends after it.
+
+        Raises:
+            IncompleteResults: A chunk or a result is missing, doubled or out of place.
+        """
+        with logged_operation("merge chunks", chunks=len(chunks)) as outcome:
+            spoken = [chunk for chunk in chunks if chunk.has_speech]
+            self._check(chunks, spoken, results)
+            segments: list[Segment] = []
+            for chunk, result in zip(spoken, results, strict=True):
+                moved = self.add_timestamps(result.segments, chunk)
+                segments += self.remove_duplicates(moved, chunk)
+            ordered = _in_order(segments, duration)
+            outcome.update(segments=len(ordered))
+            language = _main_language(spoken, results)
+            return Transcript(language, duration, tuple(map(_judge, ordered)))
+
+    def add_timestamps(self, segments: Sequence[Segment], chunk: Chunk) -> list[Segment]:
+        """Move times that count from a chunk's start to the recording's."""
+        return [_rebuild(segment, [_moved(w, chunk) for w in segment.words])
+                for segment in segments]  # fmt: skip
+
+    def remove_duplicates(self, segments: Sequence[Segment], chunk: Chunk) -> list[Segment]:
+        """Keep the words whose middle lies in the chunk's core; its neighbours keep the others."""
+        kept = []
+        for segment in segments:
+            words = [w for w in segment.words if _in_core((w.start + w.end) / 2, chunk)]
+            if words:
+                kept.append(segment if len(words) == len(segment.words) else
+                            _rebuild(segment, words))  # fmt: skip
+        return kept
+
+    def _check(
+        self, chunks: Sequence[Chunk], spoken: Sequence[Chunk], results: Sequence[ChunkTranscript]
+    ) -> None:
+        if [chunk.index for chunk in chunks] != list(range(len(chunks))):
+            raise IncompleteResults("Chunks are missing or out of order.")
+        for left, right in itertools.pairwise(chunks):
+            if left.core_end != right.core_start:
+                raise IncompleteResults(f"Chunks {left.index} and {right.index} do not meet.")
+        expected = [chunk.index for chunk in spoken]
+        found = [result.index for result in results]
+        if found != expected:
+            missing = sorted(set(expected) - set(found))
+            problem = f"chunks {missing} have none" if missing else "they are out of order"
+            raise IncompleteResults(f"Chunk results do not fit the chunks: {problem}.")
+
+
+def _moved(word: Word, chunk: Chunk) -> Word:
+    start = min(chunk.start + word.start, chunk.end)
+    end = min(chunk.start + word.end, chunk.end)
+    return replace(word, start=round(start, 3), end=round(end, 3))
+
+
+def _in_core(middle: float, chunk: Chunk) -> bool:
+    """Whether a word is this chunk's; the recording's very end belongs to the last chunk."""
+    return chunk.core_start <= middle < chunk.core_end or (
+        middle == chunk.core_end == chunk.end and middle > chunk.core_start
+    )
+
+
+def _rebuild(segment: Segment, words: list[Word]) -> Segment:
+    """Return a segment of these words, with bounds, text and confidence to match."""
+    separator = " " if " " in segment.text else ""
+    return replace(
+        segment,
+        start=words[0].start,
+        end=words[-1].end,
+        text=separator.join(word.word for word in words),
+        words=tuple(words),
+        confidence=round(sum(word.confidence for word in words) / len(words), 4),
+    )
+
+
+def _in_order(segments: Sequence[Segment], duration: float) -> list[Segment]:
+    """Clamp every word after the one before it and inside the recording."""
+    at = 0.0
+    ordered = []
+    for segment in segments:
+        words = []
+        for word in segment.words:
+            start = min(max(word.start, at), duration)
+            end = min(max(word.end, start), duration)
+            words.append(replace(word, start=start, end=end))
+            at = end
+        ordered.append(_rebuild(segment, words))
+    return ordered
+
+
+def _judge(segment: Segment) -> Segment:
+    """Mark a segment that looks invented: looping, improbable, or faster than anybody speaks."""
+    text = segment.text.encode()
+    loops = len(text) / len(zlib.compress(text)) > _COMPRESSION_RATIO_LIMIT
+    improbable = segment.confidence < _CONFIDENCE_LIMIT
+    seconds = max(segment.end - segment.start, 0.1)
+    hurried = len(segment.words) > max(3.0, seconds * _MAX_WORDS_PER_SECOND)
+    return replace(segment, suspect=loops or improbable or hurried)
+
+
+def _main_language(chunks: Sequence[Chunk], results: Sequence[ChunkTranscript]) -> str:
+    """Return the language of most of the audio: one window alone may mislead."""
+    seconds: Counter[str] = Counter()
+    for chunk, result in zip(chunks, results, strict=True):
+        seconds[result.language] += int((chunk.end - chunk.start) * 1000)
+    return seconds.most_common(1)[0][0] if seconds else "en"

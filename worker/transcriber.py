@@ -1,0 +1,240 @@
+"""Speech to text: one whisper.cpp subprocess over many chunks.
+
+The model is loaded once for all chunks of a call. A pure half builds the command and parses the
+JSON; `WhisperTranscriber` runs the one through the other. What whisper-cli does oddly, and is
+guarded against here: unknown languages and unreadable files end with exit code 0 (so success means
+that every output parses), and text may hold broken UTF-8 (so it is decoded leniently).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.logger import logged_operation
+from worker.constants import LANGUAGES
+from worker.errors import EngineFailed, EngineMissing
+from worker.process import Engine, started
+from worker.transcript import ChunkTranscript, Segment, Word
+
+# whisper-cli's exit codes (examples/cli/cli.cpp).
+_EXIT_MODEL_UNUSABLE = 3
+# Half of the text context, the most that whisper.cpp gives to a prompt (`whisper_full`).
+_MAX_PROMPT_TOKENS = 224
+_POLL_SECONDS = 0.05
+_SPECIAL = re.compile(r"^(\[_.*\]|<\|.*\|>)$", re.DOTALL)
+# Written without spaces between words: there, each token stands for a word.
+_UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Audio to transcribe: a chunk's index and its WAV (16 kHz mono s16le)."""
+
+    index: int
+    path: Path
+    duration: float
+
+
+@dataclass(frozen=True)
+class TranscribeOptions:
+    """What the client asked for.
+
+    Attributes:
+        language: A code of `LANGUAGES`, or `auto` to let the engine detect it in each chunk.
+        prompt: Words and names to expect, in the style to write in.
+    """
+
+    language: str = "auto"
+    prompt: str | None = None
+
+
+class WhisperTranscriber:
+    """Runs whisper-cli.
+
+    Args:
+        executable: Path or name of whisper-cli 1.8 or later.
+        model: A ggml model file.
+        threads: Processor threads for one subprocess.
+        beam_size: Width of the beam search; 1 decodes greedily (faster, a little less exact).
+        chunk_timeout_seconds: A subprocess that finishes no chunk for so long is killed.
+    """
+
+    def __init__(
+        self,
+        executable: str,
+        model: Path,
+        *,
+        threads: int,
+        beam_size: int = 5,
+        chunk_timeout_seconds: float = 600,
+    ) -> None:
+        self._executable = executable
+        self._model = model
+        self._threads = threads
+        self._beam_size = beam_size
+        self._chunk_timeout_seconds = chunk_timeout_seconds
+
+    def build_command(self, clips: Sequence[Clip], options: TranscribeOptions) -> list[str]:
+        """Return the argument list for these clips; clip i's JSON lands beside its WAV."""
+        argv = [
+            self._executable, "-m", str(self._model), "-t", str(self._threads),
+            "-bs", str(self._beam_size), "-bo", str(self._beam_size),
+            "-l", options.language, "-ojf", "-np",
+        ]  # fmt: skip
+        if options.prompt:
+            argv += ["--prompt", options.prompt, "--carry-initial-prompt"]
+            argv += ["-mc", str(_MAX_PROMPT_TOKENS)]
+        else:
+            # Text carried from window to window is what makes Whisper loop.
+            argv += ["-mc", "0"]
+        for clip in clips:
+            argv += ["-f", str(clip.path), "-of", str(clip.path.with_suffix(""))]
+        return argv
+
+    async def transcribe(
+        self, clips: Sequence[Clip], options: TranscribeOptions
+    ) -> AsyncGenerator[ChunkTranscript, None]:
+        """Transcribe clips in one subprocess, yielding each as it is finished, in order.
+
+        The subprocess ends with the iteration, however that ends.
+
+        Raises:
+            EngineMissing: No executable, no model, or a model that cannot be loaded.
+            EngineFailed: It crashed, was killed, hung, or skipped a clip (retryable). What was
+                yielded before stays good.
+        """
+        if not clips:
+            return
+        if options.language not in LANGUAGES | {"auto"}:
+            raise ValueError(f"not a language of Whisper: {options.language}")
+        if not self._model.is_file():
+            raise EngineMissing(
+                f"The speech model {self._model.name} is missing. "
+                f"Fetch it with `python main.py models pull`."
+            )
+        with logged_operation("transcribe clips", clips=len(clips)):
+            async with started(self.build_command(clips, options)) as engine:
+                for clip in clips:
+                    output = await self._wait_for(clip, engine)
+                    yield parse_output(output, clip)
+
+    async def _wait_for(self, clip: Clip, engine: Engine) -> dict[str, Any]:
+        """Return a clip's JSON as soon as it is whole."""
+        path = clip.path.with_suffix(".json")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._chunk_timeout_seconds):
+                while True:
+                    ended = engine.process.returncode is not None
+                    if (output := _read_json(path)) is not None:
+                        return output
+                    if ended:
+                        raise _failure(engine)
+                    await asyncio.sleep(_POLL_SECONDS)
+        raise EngineFailed(
+            f"whisper-cli finished no chunk in {self._chunk_timeout_seconds:.0f} s, "
+            "and was stopped. A smaller model or more threads would be faster.",
+            code="engine_timeout",
+        )
+
+
+def parse_output(output: dict[str, Any], clip: Clip) -> ChunkTranscript:
+    """Turn whisper-cli's `-ojf` JSON into segments with words. Pure.
+
+    Every word has a time: inside its segment, in order, never negative, within the clip.
+    """
+    language = str(output.get("result", {}).get("language", "en"))
+    segments = [
+        segment
+        for entry in output.get("transcription", [])
+        if (segment := _parse_segment(entry, language, clip.duration)) is not None
+    ]
+    return ChunkTranscript(clip.index, language, tuple(segments))
+
+
+def _parse_segment(entry: dict[str, Any], language: str, duration: float) -> Segment | None:
+    tokens = [
+        token
+        for token in entry.get("tokens", [])
+        if not _SPECIAL.match(token["text"]) and "offsets" in token
+    ]
+    start = min(entry["offsets"]["from"] / 1000, duration)
+    end = min(max(entry["offsets"]["to"] / 1000, start), duration)
+    words = _words(tokens, start, end, spaced=language not in _UNSPACED_LANGUAGES)
+    if not words:
+        return None
+    separator = " " if language not in _UNSPACED_LANGUAGES else ""
+    confidence = sum(float(token["p"]) for token in tokens) / len(tokens)
+    text = separator.join(word.word for word in words)
+    return Segment(words[0].start, words[-1].end, text, words, round(confidence, 4))
+
+
+def _words(
+    tokens: list[dict[str, Any]], start: float, end: float, *, spaced: bool
+) -> tuple[Word, ...]:
+    """Join tokens to words, times clamped to `[start, end)` and made monotonic."""
+    words: list[Word] = []
+    at = start
+    for group in _group_tokens(tokens, spaced=spaced):
+        text = _decode("".join(token["text"] for token in group)).strip()
+        if not text:
+            continue
+        first = min(max(group[0]["offsets"]["from"] / 1000, at), end)
+        last = min(max(group[-1]["offsets"]["to"] / 1000, first), end)
+        confidence = sum(float(token["p"]) for token in group) / len(group)
+        words.append(Word(text, round(first, 3), round(last, 3), round(confidence, 4)))
+        at = last
+    return tuple(words)
+
+
+def _group_tokens(tokens: list[dict[str, Any]], *, spaced: bool) -> list[list[dict[str, Any]]]:
+    """Split tokens where a word begins: at a space, or at each whole character where none are."""
+    groups: list[list[dict[str, Any]]] = []
+    for token in tokens:
+        text = token["text"]
+        broken = bool(groups) and _is_broken("".join(t["text"] for t in groups[-1]))
+        punctuation = not any(c.isalnum() or "\udc80" <= c <= "\udcff" for c in text)
+        begins = text.startswith(" ") if spaced else not broken
+        if not groups or (begins and not punctuation):
+            groups.append([token])
+        else:
+            groups[-1].append(token)
+    return groups
+
+
+def _is_broken(text: str) -> bool:
+    """Whether text ends within a character (its bytes came as separate tokens)."""
+    return any("\udc80" <= c <= "\udcff" for c in text) and "\ufffd" in _decode(text)
+
+
+def _decode(text: str) -> str:
+    """Put characters together again whose bytes were spread over tokens."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """Return a JSON file's content, None while it is missing or still being written."""
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        parsed = json.loads(text, strict=False)
+    except (FileNotFoundError, ValueError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _failure(engine: Engine) -> EngineFailed | EngineMissing:
+    """Say why the subprocess ended without the output that was waited for."""
+    status = engine.process.returncode or 0
+    if status == _EXIT_MODEL_UNUSABLE:
+        return EngineMissing("whisper-cli cannot load the speech model. Fetch it again.")
+    if status < 0:
+        return EngineFailed(f"whisper-cli was killed (signal {-status}).", code="engine_killed")
+    if status == 0:
+        return EngineFailed("whisper-cli ended without transcribing a chunk.")
+    return EngineFailed(f"whisper-cli failed with status {status}: {engine.last_words()}")
