@@ -48,11 +48,20 @@ def translate_mongo_error(error: Exception) -> AppError | None:
         case OperationFailure() if error.code in _AUTH_CODES:
             return Misconfigured("MongoDB refused the login. Check MONGODB_URL.")
         case ConfigurationError() | InvalidURI():
-            return Misconfigured("MONGODB_URL is not a valid MongoDB address.")
+            return _bad_address()
         case PyMongoError():
             return AppError(f"MongoDB refused an operation ({type(error).__name__}).")
         case _:
             return None
+
+
+def _translate_address_error(error: Exception) -> AppError | None:
+    """Map what the driver raises for an address: a bad port is Python's own ValueError."""
+    return _bad_address() if isinstance(error, ValueError) else translate_mongo_error(error)
+
+
+def _bad_address() -> AppError:
+    return Misconfigured("MONGODB_URL is not a valid MongoDB address.")
 
 
 class MongoDB:
@@ -71,7 +80,7 @@ class MongoDB:
         Raises:
             Misconfigured: `mongodb_url` cannot be parsed.
         """
-        with logged_operation("connect to MongoDB", translate=translate_mongo_error):
+        with logged_operation("connect to MongoDB", translate=_translate_address_error):
             self._client = AsyncIOMotorClient(
                 self._settings.mongodb_url.get_secret_value(),
                 maxPoolSize=self._settings.mongodb_max_pool_size,

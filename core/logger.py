@@ -62,8 +62,8 @@ def logged_operation(
     """Log an operation's start, its success with duration or its failure, and translate errors.
 
     Use it with `with`, never as a decorator: around an `async def` it would end before the body
-    runs. A failure is logged where it happens and once: errors of ours that pass through an outer
-    operation are re-raised silently.
+    runs. A failure is logged where it happens and once: an error that passes through an outer
+    operation is re-raised silently.
 
     Args:
         name: What is being done, in the imperative: "store object".
@@ -82,16 +82,17 @@ def logged_operation(
         yield outcome
     except Exception as error:
         ours = error if isinstance(error, AppError) else (translate(error) if translate else None)
-        duration_ms = _milliseconds_since(started)
-        if ours is None:
-            log.opt(depth=2, exception=True).error("{}: failed after {} ms", name, duration_ms)
+        if not error.__dict__.get("logged"):
+            duration_ms = _milliseconds_since(started)
+            if ours is None:
+                log.opt(depth=2, exception=True).error("{}: failed after {} ms", name, duration_ms)
+            else:
+                text = "{}: failed after {} ms: {} ({})"
+                log.opt(depth=2).warning(text, name, duration_ms, ours.message, ours.error_code)
+            error.__dict__["logged"] = True  # this way, because minio freezes its errors
+        if ours is None or ours is error:
             raise
-        if not ours.logged:
-            text = "{}: failed after {} ms: {} ({})"
-            log.opt(depth=2).warning(text, name, duration_ms, ours.message, ours.error_code)
-            ours.logged = True
-        if ours is error:
-            raise
+        ours.logged = True
         raise ours from error
     duration_ms = _milliseconds_since(started)
     done = log.bind(duration_ms=duration_ms, **outcome).opt(depth=2)

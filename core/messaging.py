@@ -7,9 +7,11 @@ one queue for each kind of consumer. May import `core.config`, `core.errors` and
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis import Redis
@@ -27,8 +29,8 @@ from redis.exceptions import (
 )
 from redis.retry import Retry as RedisRetry
 from rq import Queue, Worker
-from rq.exceptions import DuplicateJobError, NoSuchJobError
-from rq.job import Job, Retry
+from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
+from rq.job import Job, JobStatus, Retry
 from rq.serializers import JSONSerializer
 
 from core.config import Settings, load_settings
@@ -37,6 +39,7 @@ from core.logger import logged_operation
 
 if TYPE_CHECKING:
     from redis import Redis as RedisType
+    from redis.client import Pipeline
 
 T = TypeVar("T")
 
@@ -48,6 +51,7 @@ QUEUES = (SPEECH_QUEUE,)
 _RECORD_TTL_SECONDS = 3600
 # A killed work-horse is noticed by RQ itself, which then runs the job again this often.
 _RETRIES_AFTER_CRASH = 3
+_ENDED = {JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED}
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class RedisQueueManager:
         timeout_seconds: float,
         delay_seconds: float = 0,
     ) -> None:
-        """Queue a call of `function(*args)`; one that is queued or running already stays as it is.
+        """Queue a call of `function(*args)`; one that is waiting or running already stays as it is.
 
         Args:
             queue: One of `QUEUES`.
@@ -130,22 +134,22 @@ class RedisQueueManager:
 
         def enqueue() -> None:
             target = self._queue(queue)
-            self._forget_finished(job_id)
-            options: dict[str, Any] = {
-                "args": args,
-                "job_id": job_id,
-                "job_timeout": int(timeout_seconds),
-                "result_ttl": _RECORD_TTL_SECONDS,
-                "failure_ttl": _RECORD_TTL_SECONDS,
-                "retry": Retry(max=_RETRIES_AFTER_CRASH),
-            }
-            if delay_seconds > 0:
-                target.enqueue_in(timedelta(seconds=delay_seconds), function, **options)
-                return
-            try:
-                target.enqueue(function, unique=True, **options)
-            except DuplicateJobError:
-                return
+            self._forget_ended(job_id)
+            job = target.create_job(
+                function,
+                args=args,
+                job_id=job_id,
+                timeout=math.ceil(timeout_seconds),
+                result_ttl=_RECORD_TTL_SECONDS,
+                failure_ttl=_RECORD_TTL_SECONDS,
+                retry=Retry(max=_RETRIES_AFTER_CRASH),
+            )
+            with contextlib.suppress(DuplicateJobError):
+                if delay_seconds > 0:
+                    due = datetime.now(UTC) + timedelta(seconds=delay_seconds)
+                    target.schedule_job(job, due, unique=True)
+                else:
+                    target.enqueue_job(job, unique=True)
 
         await self._run("enqueue", enqueue, queue=queue, rq_job=job_id)
 
@@ -154,7 +158,7 @@ class RedisQueueManager:
 
         def status() -> str | None:
             job = self._fetch(job_id)
-            return None if job is None else str(job.get_status().value)
+            return None if job is None else str(job.get_status(refresh=False).value)
 
         return await self._run("get queue job status", status, rq_job=job_id)
 
@@ -187,11 +191,18 @@ class RedisQueueManager:
         except NoSuchJobError:
             return None
 
-    def _forget_finished(self, job_id: str) -> None:
+    def _forget_ended(self, job_id: str) -> None:
         """Drop RQ's record of an ended run: with `unique`, a leftover would block the id."""
-        job = self._fetch(job_id)
-        if job is not None and (job.is_finished or job.is_failed or job.is_stopped):
-            job.delete()
+
+        def forget(pipeline: Pipeline) -> None:
+            job = self._fetch(job_id)
+            pipeline.multi()
+            if job is not None and job.get_status(refresh=False) in _ENDED:
+                job.delete(pipeline=pipeline)
+
+        # Watched, so that a run which another has queued meanwhile is not dropped with it.
+        with contextlib.suppress(InvalidJobOperation):  # another has just dropped it
+            self._redis.transaction(forget, Job.key_for(job_id))
 
     def _stats(self, name: str) -> QueueStats:
         queue = self._queue(name)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pymongo import ReplaceOne
+
 from core.database import MongoDB, translate_mongo_error
 from core.logger import logged_operation
-from repositories.models import ChunkModel, ChunkStatus, to_milliseconds, utc_now
+from repositories.models import ChunkModel, ChunkResult, ChunkStatus, to_milliseconds, utc_now
 
 # MongoDB takes documents of 16 MB and messages of 48 MB; chunks are small, but there can be many.
 _INSERT_BATCH = 500
@@ -37,8 +39,12 @@ class ChunkRepository:
         with _operation("write chunks", job_id):
             await self._chunks.delete_many({"job_id": job_id})
             for at in range(0, len(chunks), _INSERT_BATCH):
-                batch = chunks[at : at + _INSERT_BATCH]
-                await self._chunks.insert_many([chunk.to_dict() for chunk in batch])
+                # Upserts, so that two consumers at the same stage do not trip over each other.
+                batch = [
+                    ReplaceOne({"_id": chunk.id}, chunk.to_dict(), upsert=True)
+                    for chunk in chunks[at : at + _INSERT_BATCH]
+                ]
+                await self._chunks.bulk_write(batch, ordered=False)
 
     async def get_chunks(self, job_id: str) -> list[ChunkModel]:
         """Return a job's chunks in order."""
@@ -62,12 +68,13 @@ class ChunkRepository:
         taken = []
         with _operation("claim chunks", job_id):
             for index in indexes:
-                free: dict[str, Any] = {
-                    "_id": ChunkModel.make_id(job_id, index),
-                    "$or": [
-                        {"status": ChunkStatus.PENDING.value},
-                        {"status": ChunkStatus.RUNNING.value, "lease_until": {"$lt": _from_now(0)}},
-                    ],
+                ended = {"status": ChunkStatus.RUNNING.value, "lease_until": {"$lt": _from_now(0)}}
+                # Not `{_id, $or}`: in updates the embedded wire server reads that as one long "or".
+                free = {
+                    "$and": [
+                        {"_id": ChunkModel.make_id(job_id, index)},
+                        {"$or": [{"status": ChunkStatus.PENDING.value}, ended]},
+                    ]
                 }
                 changes = {
                     "$set": {
@@ -83,9 +90,7 @@ class ChunkRepository:
                     taken.append(ChunkModel.from_dict(document))
         return taken
 
-    async def commit(
-        self, chunk: ChunkModel, language: str, segments: list[dict[str, Any]]
-    ) -> bool:
+    async def commit(self, chunk: ChunkModel, result: ChunkResult) -> bool:
         """Store a chunk's result, if `chunk` (as claimed) is still ours.
 
         Returns:
@@ -95,12 +100,11 @@ class ChunkRepository:
         changes = {
             "status": ChunkStatus.DONE.value,
             "lease_until": None,
-            "language": language,
-            "segments": segments,
+            **result.to_dict(),
         }
         with _operation("commit chunk", chunk.job_id):
-            result = await self._chunks.update_one(held, {"$set": changes})
-        return result.matched_count == 1
+            updated = await self._chunks.update_one(held, {"$set": changes})
+        return updated.matched_count == 1
 
     async def renew(self, chunks: Sequence[ChunkModel], lease_seconds: float) -> None:
         """Extend the leases of claimed chunks; those lost or finished stay as they are."""

@@ -193,11 +193,20 @@ class JobUpdate(_Document):
         return dict(changes)
 
 
-class ChunkModel(_Document):
+class ChunkResult(_Document):
+    """What was heard in a chunk."""
+
+    language: str | None = None
+    segments: list[dict[str, Any]] = []
+    covered_seconds: float = 0.0
+    speech_seconds: float = 0.0
+
+
+class ChunkModel(ChunkResult):
     """A stretch of a recording, transcribed as one.
 
-    `[start, end)` is the audio that the engine hears; `[core_start, core_end)` the stretch whose
-    words count. The cores of a job's chunks tile the recording.
+    `[start, end)` without `skips` is the audio that the engine hears; `[core_start, core_end)` the
+    stretch whose words count. The cores of a job's chunks tile the recording.
     """
 
     id: str
@@ -208,11 +217,12 @@ class ChunkModel(_Document):
     core_start: float
     core_end: float
     has_speech: bool
+    skips: list[tuple[float, float]] = []
     status: ChunkStatus = ChunkStatus.PENDING
     attempt: int = 0
     lease_until: Moment | None = None
-    language: str | None = None
-    segments: list[dict[str, Any]] = []
+    covered_seconds: float = 0.0
+    speech_seconds: float = 0.0
 
     @staticmethod
     def make_id(job_id: str, index: int) -> str:

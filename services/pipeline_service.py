@@ -24,6 +24,7 @@ from core.storage import ObjectStore
 from repositories.chunk_repository import ChunkRepository
 from repositories.models import (
     ChunkModel,
+    ChunkResult,
     ChunkStatus,
     JobError,
     JobModel,
@@ -259,8 +260,8 @@ class PipelineService:
             async with aclosing(stage) as results:
                 async for result in results:
                     chunk = by_index[result.index]
-                    segments = result.segments_as_dicts()
-                    if not await self._chunks.commit(chunk, result.language, segments):
+                    heard = ChunkResult.model_validate(asdict(result))
+                    if not await self._chunks.commit(chunk, heard):
                         logger.warning("chunk {} is no longer ours: stopping", chunk.index)
                         return
                     done = await self._chunks.count(job.id, ChunkStatus.DONE)
@@ -374,6 +375,7 @@ def _to_chunk(document: ChunkModel) -> Chunk:
         core_start=document.core_start,
         core_end=document.core_end,
         has_speech=document.has_speech,
+        skips=tuple(document.skips),
     )
 
 
@@ -384,6 +386,8 @@ def _merge(job: JobModel, documents: Sequence[ChunkModel]) -> Transcript:
             document.index,
             document.language or job.options.language,
             tuple(Segment.from_dict(segment) for segment in document.segments),
+            document.covered_seconds,
+            document.speech_seconds,
         )
         for document in documents
         if document.has_speech and document.status is ChunkStatus.DONE

@@ -10,6 +10,7 @@ Pure but for reading the file: no network, no subprocess.
 from __future__ import annotations
 
 import itertools
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.logger import logged_operation
-from worker.constants import MAX_CHUNK_SECONDS, MIN_CHUNK_SECONDS, SAMPLE_RATE
+from worker.constants import MAX_CHUNK_SECONDS, MIN_CHUNK_SECONDS, SAMPLE_BYTES, SAMPLE_RATE
 from worker.errors import InvalidAudio
 from worker.media import WAV_HEADER_BYTES, get_audio_duration
 from worker.transcript import Chunk
@@ -28,11 +29,17 @@ Flags = npt.NDArray[np.bool_]
 
 FRAME_SAMPLES = 320  # 20 ms: shorter than any phoneme, longer than a pitch period
 FRAME_SECONDS = FRAME_SAMPLES / SAMPLE_RATE
-_BLOCK_FRAMES = 30_000  # 10 min of audio, 19 MB
+_BLOCK_FRAMES = 3_000  # 1 min of audio, 2 MB
+
+# The fields of a WAV's fmt chunk: PCM, channels, samples and bytes per second and per frame, bits.
+_NORMAL_FORM = struct.pack(
+    "<HHIIHH", 1, 1, SAMPLE_RATE, SAMPLE_RATE * SAMPLE_BYTES, SAMPLE_BYTES, 8 * SAMPLE_BYTES
+)
 
 _DIGITAL_SILENCE_DB = -90.0  # below one bit of 16: says nothing about the room's noise
 _SILENCE_FLOOR_DB = -60.0  # no usable recording has speech below this
 _SPEECH_ABOVE_NOISE_DB = 8.0
+_SHORTEST_SKIP_SECONDS = 0.5  # less would save nothing, and every seam is a risk
 _NOISE_PERCENTILE = 5  # the quietest twentieth of a recording is taken as its noise
 
 
@@ -44,6 +51,8 @@ class ChunkingOptions:
         max_seconds: Longest audio handed to the engine: Whisper's window.
         min_gap: Shortest silence that counts as a place to cut.
         padding: Silence kept before and after the speech of a chunk.
+        longest_pause: Silences longer than this are shortened to it: engines invent text in them,
+            and they take up the window.
         overlap: How much both sides hear of a cut that found no silence.
         search: How far back from the window's end to look for a gap, in widening steps: a cut
             near the end wastes little of the window.
@@ -51,7 +60,8 @@ class ChunkingOptions:
 
     max_seconds: float = MAX_CHUNK_SECONDS
     min_gap: float = 0.3
-    padding: float = 0.25
+    padding: float = 0.4
+    longest_pause: float = 1.2
     overlap: float = 1.0
     search: tuple[float, ...] = (6.0, 12.0, 28.0)
 
@@ -70,14 +80,8 @@ class AudioChunker:
         """
         with path.open("rb") as file:
             header = file.read(WAV_HEADER_BYTES)
-        channels, rate = header[22:24], header[24:28]
-        if (
-            header[:4] != b"RIFF"
-            or header[36:40] != b"data"
-            or int.from_bytes(channels, "little") != 1
-            or int.from_bytes(rate, "little") != SAMPLE_RATE
-        ):
-            raise InvalidAudio("The audio is not 16 kHz mono WAV with a plain header.")
+        if header[:4] != b"RIFF" or header[20:40] != _NORMAL_FORM + b"data":
+            raise InvalidAudio("The audio is not 16-bit 16 kHz mono WAV with a plain header.")
         duration = get_audio_duration(path)
         if duration == 0:
             raise InvalidAudio("The recording holds no samples.", code="empty_file")
@@ -88,8 +92,9 @@ class AudioChunker:
 
         Returns:
             Chunks in order. Their cores tile `[0, duration)`; each hears at most `max_seconds`,
-            trimmed of the silence around its speech. Neighbours overlap only where no gap was
-            found. A recording without speech is one chunk with `has_speech` False.
+            without the silence around its speech and without the long ones inside. Neighbours
+            overlap only where no gap was found. A recording without speech is one chunk with
+            `has_speech` False.
         """
         with logged_operation("chunk by silence") as outcome:
             duration = self.validate_audio(path)
@@ -119,40 +124,51 @@ class AudioChunker:
         """Walk through the speech, cutting before each window overflows."""
         options = self._options
         gaps = find_gaps(speech, options.min_gap)
+        clock = _HeardClock(self._find_skips(speech), duration)
         starts = _speech_starts(speech)
         speech_end = _last_true(speech) * FRAME_SECONDS
         cuts: list[_Cut] = []
         position = 0.0
         while True:
-            lead = options.overlap if cuts and cuts[-1].forced else 0.0
-            first = max(position, _next(starts, position) - options.padding) - lead
-            limit = first + options.max_seconds
-            if speech_end + options.padding <= limit:
+            if cuts and cuts[-1].forced:
+                first = position - options.overlap
+            else:
+                first = max(position, _next(starts, position) - options.padding)
+            limit = clock.after(first, options.max_seconds)
+            if min(speech_end + options.padding, duration) <= limit:
                 return cuts
-            cut = self._best_gap(gaps, first, limit) or _forced_cut(speech, limit, options)
+            cut = self._best_gap(gaps, clock, first) or _forced_cut(speech, limit, options)
             if cut.at >= duration - MIN_CHUNK_SECONDS:
                 return cuts
             cuts.append(cut)
             position = cut.at
 
-    def _best_gap(self, gaps: Gaps, first: float, limit: float) -> _Cut | None:
+    def _best_gap(self, gaps: Gaps, clock: _HeardClock, first: float) -> _Cut | None:
         """Return the middle of the longest gap near the end of the window, or None."""
-        padding = self._options.padding
-        for reach in self._options.search:
-            low = max(limit - reach, first + 1.0)
-            # A gap serves if its speech side, with padding, still lies within the window.
-            inside = (gaps.start + padding <= limit) & (gaps.end > low)
-            if not inside.any():
-                continue
-            lengths = np.where(inside, gaps.end - gaps.start, 0.0)
-            best = int(np.argmax(lengths))
-            middle = (gaps.start[best] + min(gaps.end[best], limit)) / 2
-            return _Cut(_to_sample_grid(max(middle, gaps.start[best])), forced=False)
+        options = self._options
+        limit = clock.after(first, options.max_seconds)
+        for reach in options.search:
+            # Never so far back that a chunk would be next to nothing, or none at all.
+            low = clock.after(first, max(options.max_seconds - reach, options.overlap + 1))
+            # A gap serves if the padding of the speech before it still lies within the window.
+            inside = (gaps.start + options.padding <= limit) & (gaps.end > low)
+            if inside.any():
+                lengths = np.where(inside, gaps.end - gaps.start, 0.0)
+                best = int(np.argmax(lengths))
+                middle = (gaps.start[best] + min(gaps.end[best], limit)) / 2
+                return _Cut(_to_sample_grid(float(middle)), forced=False)
         return None
+
+    def _find_skips(self, speech: Flags) -> Gaps:
+        """Return the part of each long silence that the engine is not given."""
+        pause = self._options.longest_pause
+        gaps = find_gaps(speech, pause + _SHORTEST_SKIP_SECONDS)
+        return Gaps(gaps.start + pause / 2, gaps.end - pause / 2)
 
     def _trim(self, cuts: Sequence[_Cut], speech: Flags, duration: float) -> list[Chunk]:
         """Give each stretch between cuts its overlap, or the silence around its speech back."""
         options = self._options
+        skips = self._find_skips(speech)
         edges = [_Cut(0.0, forced=False), *cuts, _Cut(duration, forced=False)]
         chunks = []
         for index, (left, right) in enumerate(itertools.pairwise(edges)):
@@ -167,7 +183,9 @@ class AudioChunker:
                 start = max(0.0, _to_sample_grid(left.at - options.overlap))
             if right.forced:
                 end = min(duration, _to_sample_grid(right.at + options.overlap))
-            chunks.append(Chunk(index, start, end, left.at, right.at))
+            chunks.append(
+                Chunk(index, start, end, left.at, right.at, skips=skips.between(start, end))
+            )
         return chunks
 
 
@@ -184,6 +202,28 @@ class Gaps:
     start: npt.NDArray[np.float64]
     end: npt.NDArray[np.float64]
 
+    def between(self, start: float, end: float) -> tuple[tuple[float, float], ...]:
+        """Return those that lie wholly inside, on whole samples."""
+        inside = (self.start > start) & (self.end < end)
+        pairs = zip(self.start[inside], self.end[inside], strict=True)
+        return tuple((_to_sample_grid(float(a)), _to_sample_grid(float(b))) for a, b in pairs)
+
+
+class _HeardClock:
+    """Converts between the recording's time and that of an engine that is not given the skips."""
+
+    def __init__(self, skips: Gaps, duration: float) -> None:
+        ends = np.stack([skips.start, skips.end], axis=1).ravel()
+        self._recorded = np.concatenate(([0.0], ends, [duration]))
+        lengths = np.diff(self._recorded)
+        lengths[1::2] = 0.0  # every second stretch is a skip
+        self._heard = np.concatenate(([0.0], np.cumsum(lengths)))
+
+    def after(self, position: float, seconds: float) -> float:
+        """Return where in the recording `seconds` more have been heard since `position`."""
+        heard = float(np.interp(position, self._recorded, self._heard)) + seconds
+        return float(np.interp(heard, self._heard, self._recorded))
+
 
 def read_levels(path: Path) -> Levels:
     """Return the level of each 20 ms frame of a WAV, in dB below full scale.
@@ -196,7 +236,7 @@ def read_levels(path: Path) -> Levels:
 
 
 def find_speech(levels: Levels) -> Flags:
-    """Say which frames may hold speech: louder than the room by 8 dB for at least 60 ms.
+    """Say which frames may hold speech: louder than the room by 8 dB for two in a row.
 
     The room's noise is the quietest twentieth of the recording, digital silence apart. It errs
     towards speech: what is missed here is never transcribed.

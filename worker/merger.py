@@ -52,7 +52,10 @@ class ResultMerger:
             ordered = _in_order(segments, duration)
             outcome.update(segments=len(ordered))
             language = _main_language(spoken, results)
-            return Transcript(language, duration, tuple(map(_judge, ordered)))
+            covered = sum(result.covered_seconds for result in results)
+            speech = sum(result.speech_seconds for result in results)
+            coverage = round(covered / speech, 4) if speech else 1.0
+            return Transcript(language, duration, tuple(map(_judge, ordered)), coverage)
 
     def add_timestamps(self, segments: Sequence[Segment], chunk: Chunk) -> list[Segment]:
         """Move times that count from a chunk's start to the recording's."""
@@ -86,8 +89,11 @@ class ResultMerger:
 
 
 def _moved(word: Word, chunk: Chunk) -> Word:
-    start = min(chunk.start + word.start, chunk.end)
-    end = min(chunk.start + word.end, chunk.end)
+    # By its middle: at the seam of a skipped silence, a word's edge may lie on the other side.
+    half = (word.end - word.start) / 2
+    middle = chunk.to_recording_time((word.start + word.end) / 2)
+    piece = next((p for p in chunk.pieces if p[0] <= middle <= p[1]), (chunk.start, chunk.end))
+    start, end = max(piece[0], middle - half), min(piece[1], middle + half)
     return replace(word, start=round(start, 3), end=round(end, 3))
 
 
@@ -140,5 +146,5 @@ def _main_language(chunks: Sequence[Chunk], results: Sequence[ChunkTranscript]) 
     """Return the language of most of the audio: one window alone may mislead."""
     seconds: Counter[str] = Counter()
     for chunk, result in zip(chunks, results, strict=True):
-        seconds[result.language] += int((chunk.end - chunk.start) * 1000)
+        seconds[result.language] += int(chunk.heard_seconds * 1000)
     return seconds.most_common(1)[0][0] if seconds else "en"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -97,8 +98,10 @@ async def started(argv: Sequence[str], *, stdin: IO[bytes] | None = None) -> Asy
             yield engine
         finally:
             if process.returncode is None:
+                # Not process.kill(): that may reap the child before asyncio does, which then
+                # reports a made-up status.
                 with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                    os.kill(process.pid, signal.SIGKILL)
             await process.wait()
             await reader
 

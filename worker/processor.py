@@ -136,6 +136,7 @@ def transcript_to_dict(
         "text": transcript.text,
         "segments": segments,
         "quality": {
+            "coverage": transcript.coverage,
             "suspect_segments": sum(segment.suspect for segment in transcript.segments),
             "real_time_factor": {k: round(v / duration, 4) for k, v in timings.items()},
         },
@@ -197,8 +198,8 @@ async def process_stt_job(
 
 async def _write_clip(read_range: ReadRange, chunk: Chunk, work_dir: Path) -> Clip:
     """Write a chunk's audio as a WAV of its own."""
-    offset, length = media.sample_range(chunk.start, chunk.end)
-    samples = await read_range(offset, length)
+    ranges = [media.sample_range(start, end) for start, end in chunk.pieces]
+    samples = b"".join([await read_range(offset, length) for offset, length in ranges])
     path = work_dir / f"{chunk.index:06}.wav"
     audio = AudioSegment(
         data=samples[: len(samples) // SAMPLE_BYTES * SAMPLE_BYTES],
@@ -207,7 +208,7 @@ async def _write_clip(read_range: ReadRange, chunk: Chunk, work_dir: Path) -> Cl
         channels=1,
     )
     audio.export(path, format="wav").close()
-    return Clip(chunk.index, path, chunk.end - chunk.start)
+    return Clip(chunk.index, path, chunk.heard_seconds)
 
 
 class _Stopwatch:

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from core.logger import logged_operation
+from worker.alignment import covered_speech, spread_words
+from worker.chunking import Flags, find_speech, read_levels
 from worker.constants import LANGUAGES
 from worker.errors import EngineFailed, EngineMissing
 from worker.process import Engine, started
@@ -28,6 +30,7 @@ _EXIT_MODEL_UNUSABLE = 3
 # Half of the text context, the most that whisper.cpp gives to a prompt (`whisper_full`).
 _MAX_PROMPT_TOKENS = 224
 _POLL_SECONDS = 0.05
+_EXIT_SECONDS = 5.0  # given to free the model after the last output; then it is killed
 _SPECIAL = re.compile(r"^(\[_.*\]|<\|.*\|>)$", re.DOTALL)
 # Written without spaces between words: there, each token stands for a word.
 _UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
@@ -123,7 +126,10 @@ class WhisperTranscriber:
             async with started(self.build_command(clips, options)) as engine:
                 for clip in clips:
                     output = await self._wait_for(clip, engine)
-                    yield parse_output(output, clip)
+                    speech = find_speech(await asyncio.to_thread(read_levels, clip.path))
+                    yield parse_output(output, clip, speech)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(engine.process.wait(), _EXIT_SECONDS)
 
     async def _wait_for(self, clip: Clip, engine: Engine) -> dict[str, Any]:
         """Return a clip's JSON as soon as it is whole."""
@@ -144,53 +150,50 @@ class WhisperTranscriber:
         )
 
 
-def parse_output(output: dict[str, Any], clip: Clip) -> ChunkTranscript:
+def parse_output(output: dict[str, Any], clip: Clip, speech: Flags) -> ChunkTranscript:
     """Turn whisper-cli's `-ojf` JSON into segments with words. Pure.
 
-    Every word has a time: inside its segment, in order, never negative, within the clip.
+    Every word has a time: inside its segment, in order, within the clip.
+
+    Args:
+        output: The parsed JSON, with broken characters as surrogate escapes.
+        clip: What was transcribed.
+        speech: Which of its 20 ms frames hold speech, (frames,).
     """
     language = str(output.get("result", {}).get("language", "en"))
-    segments = [
-        segment
-        for entry in output.get("transcription", [])
-        if (segment := _parse_segment(entry, language, clip.duration)) is not None
-    ]
-    return ChunkTranscript(clip.index, language, tuple(segments))
+    segments: list[Segment] = []
+    for entry in output.get("transcription", []):
+        after = segments[-1].end if segments else 0.0
+        segment = _parse_segment(entry, language, after, clip.duration, speech)
+        if segment is not None:
+            segments.append(segment)
+    covered, spoken = covered_speech([(s.start, s.end) for s in segments], speech)
+    return ChunkTranscript(clip.index, language, tuple(segments), covered, spoken)
 
 
-def _parse_segment(entry: dict[str, Any], language: str, duration: float) -> Segment | None:
-    tokens = [
-        token
-        for token in entry.get("tokens", [])
-        if not _SPECIAL.match(token["text"]) and "offsets" in token
+def _parse_segment(
+    entry: dict[str, Any], language: str, after: float, duration: float, speech: Flags
+) -> Segment | None:
+    """Return one segment, no earlier than `after`; None if it holds no text."""
+    tokens = [token for token in entry.get("tokens", []) if not _SPECIAL.match(token["text"])]
+    spaced = language not in _UNSPACED_LANGUAGES
+    groups = [
+        (text, sum(float(token["p"]) for token in group) / len(group))
+        for group in _group_tokens(tokens, spaced=spaced)
+        if (text := _decode("".join(token["text"] for token in group)).strip())
     ]
-    start = min(entry["offsets"]["from"] / 1000, duration)
-    end = min(max(entry["offsets"]["to"] / 1000, start), duration)
-    words = _words(tokens, start, end, spaced=language not in _UNSPACED_LANGUAGES)
-    if not words:
+    if not groups:
         return None
-    separator = " " if language not in _UNSPACED_LANGUAGES else ""
+    start = min(max(entry["offsets"]["from"] / 1000, after), duration)
+    end = min(max(entry["offsets"]["to"] / 1000, start), duration)  # it may lie beyond the audio
+    times = spread_words([text for text, _ in groups], start, end, speech)
+    words = tuple(
+        Word(text, round(first, 3), round(last, 3), round(confidence, 4))
+        for (text, confidence), (first, last) in zip(groups, times, strict=True)
+    )
     confidence = sum(float(token["p"]) for token in tokens) / len(tokens)
-    text = separator.join(word.word for word in words)
+    text = (" " if spaced else "").join(word.word for word in words)
     return Segment(words[0].start, words[-1].end, text, words, round(confidence, 4))
-
-
-def _words(
-    tokens: list[dict[str, Any]], start: float, end: float, *, spaced: bool
-) -> tuple[Word, ...]:
-    """Join tokens to words, times clamped to `[start, end)` and made monotonic."""
-    words: list[Word] = []
-    at = start
-    for group in _group_tokens(tokens, spaced=spaced):
-        text = _decode("".join(token["text"] for token in group)).strip()
-        if not text:
-            continue
-        first = min(max(group[0]["offsets"]["from"] / 1000, at), end)
-        last = min(max(group[-1]["offsets"]["to"] / 1000, first), end)
-        confidence = sum(float(token["p"]) for token in group) / len(group)
-        words.append(Word(text, round(first, 3), round(last, 3), round(confidence, 4)))
-        at = last
-    return tuple(words)
 
 
 def _group_tokens(tokens: list[dict[str, Any]], *, spaced: bool) -> list[list[dict[str, Any]]]:

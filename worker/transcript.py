@@ -6,7 +6,7 @@ Intervals are `[start, end)`. Within a chunk's result they count from the chunk'
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 
@@ -60,10 +60,11 @@ class Chunk:
     Attributes:
         index: Place among the recording's chunks, from 0.
         start: Start of the audio that the engine hears.
-        end: Its end; at most 30 s later.
+        end: Its end.
         core_start: Start of the stretch whose words count.
         core_end: Its end. The cores of all chunks tile `[0, duration)`.
         has_speech: False where the audio is too quiet to hold any; such a chunk is not transcribed.
+        skips: Long silences within `[start, end)` that the engine is not given, in order.
     """
 
     index: int
@@ -72,6 +73,26 @@ class Chunk:
     core_start: float
     core_end: float
     has_speech: bool = True
+    skips: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def pieces(self) -> list[tuple[float, float]]:
+        """What the engine hears, one after the other: `[start, end)` without the skips."""
+        edges = [self.start, *(edge for skip in self.skips for edge in skip), self.end]
+        return list(zip(edges[::2], edges[1::2], strict=True))
+
+    @property
+    def heard_seconds(self) -> float:
+        """How much audio that is; at most 30 s."""
+        return sum(end - start for start, end in self.pieces)
+
+    def to_recording_time(self, heard: float) -> float:
+        """Return where in the recording the engine was after `heard` seconds of its audio."""
+        for start, end in self.pieces:
+            if heard <= end - start:
+                return start + max(heard, 0.0)
+            heard -= end - start
+        return self.end
 
 
 @dataclass(frozen=True)
@@ -81,16 +102,16 @@ class ChunkTranscript:
     Attributes:
         index: The chunk's.
         language: Two-letter code; what was asked for, or what the engine detected.
-        segments: In order; times from the chunk's start.
+        segments: In order; times count the audio that the engine heard.
+        covered_seconds: How much of the chunk's speech lies within a segment.
+        speech_seconds: How much speech there is, by its loudness.
     """
 
     index: int
     language: str
     segments: tuple[Segment, ...]
-
-    def segments_as_dicts(self) -> list[dict[str, Any]]:
-        """Return the segments as plain values, for a database or JSON."""
-        return [asdict(segment) for segment in self.segments]
+    covered_seconds: float = 0.0
+    speech_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,12 +122,14 @@ class Transcript:
         language: The language of most of the speech.
         duration: Seconds of audio.
         segments: In order; times from the start of the recording.
+        coverage: Share of the speech, by its loudness, that lies within a segment, 0 to 1.
         warnings: Sentences for the reader: what may be wrong with this transcript.
     """
 
     language: str
     duration: float
     segments: tuple[Segment, ...]
+    coverage: float = 1.0
     warnings: tuple[str, ...] = ()
 
     @property

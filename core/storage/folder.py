@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import functools
 import os
 import shutil
+import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -20,6 +23,10 @@ T = TypeVar("T")
 
 # Unfinished objects lie here, beside the finished ones so that a rename is atomic.
 _PARTIAL = ".partial"
+# One that has not grown for so long belongs to a process that is gone.
+_PARTIAL_LIFETIME_SECONDS = 3600
+# A put makes its folder, which the delete of a neighbour may take away again before it is used.
+_MOVE_ATTEMPTS = 20
 
 
 def translate_os_error(error: Exception) -> AppError | None:
@@ -45,6 +52,11 @@ class FolderStore:
         def make() -> None:
             partial = self._root / _PARTIAL
             partial.mkdir(parents=True, exist_ok=True)
+            abandoned = time.time() - _PARTIAL_LIFETIME_SECONDS
+            for path in partial.iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < abandoned:
+                        path.unlink()
 
         await self._run("prepare storage folder", None, make)
 
@@ -69,8 +81,7 @@ class FolderStore:
                     _copy(source, out, length)
                     out.flush()
                     os.fsync(out.fileno())
-                target.parent.mkdir(parents=True, exist_ok=True)
-                partial.replace(target)
+                _move(partial, target)
             finally:
                 partial.unlink(missing_ok=True)
 
@@ -87,7 +98,7 @@ class FolderStore:
         """Return a range of an object."""
 
         def read() -> bytes:
-            with self._path(key).open("rb") as file:
+            with self._existing(key).open("rb") as file:
                 file.seek(start)
                 return file.read(-1 if length is None else length)
 
@@ -97,13 +108,13 @@ class FolderStore:
         self, key: str, start: int = 0, length: int | None = None
     ) -> AsyncIterator[bytes]:
         """Yield a range of an object in blocks."""
-        file = await self._run("open object", key, lambda: self._path(key).open("rb"))
+        file = await self._run("open object", key, lambda: self._existing(key).open("rb"))
         try:
             file.seek(start)
             left = length
             while left is None or left > 0:
                 size = STREAM_BLOCK_BYTES if left is None else min(left, STREAM_BLOCK_BYTES)
-                block: bytes = await asyncio.to_thread(file.read, size)
+                block = await self._run("read object", key, functools.partial(file.read, size))
                 if not block:
                     return
                 left = None if left is None else left - len(block)
@@ -115,28 +126,35 @@ class FolderStore:
         """Copy an object into a new file (a hard link where the disk allows it)."""
 
         def copy() -> None:
+            source = self._existing(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Never written over: it may be a link to another object.
+            path.unlink(missing_ok=True)
             try:
-                os.link(self._path(key), path)
+                os.link(source, path)
             except FileNotFoundError:
                 raise
             except OSError:
-                shutil.copyfile(self._path(key), path)
+                shutil.copyfile(source, path)
 
         await self._run("fetch object", key, copy)
 
     async def stat(self, key: str) -> ObjectStat:
         """Return size and time of an object."""
-        return await self._run("stat object", key, lambda: self._stat(self._path(key)))
+        return await self._run("stat object", key, lambda: self._stat(self._existing(key)))
 
     async def list(self, prefix: str = "") -> list[ObjectStat]:
         """Return all objects whose key starts with `prefix`, ordered by key."""
 
         def find() -> list[ObjectStat]:
             # Keys below the prefix's folder only: listing one job must not walk all of them.
-            start = self._root / prefix.rpartition("/")[0]
-            files = [p for p in start.rglob("*") if p.is_file() and self._key(p).startswith(prefix)]
-            partial = self._root / _PARTIAL
-            found = [self._stat(p) for p in files if partial not in p.parents]
+            folder = prefix.rpartition("/")[0]
+            start = self._path(folder) if folder else self._root
+            found = []
+            for path in _files_below(start, without=self._root / _PARTIAL):
+                if self._key(path).startswith(prefix):
+                    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                        found.append(self._stat(path))
             return sorted(found, key=lambda stat: stat.key)
 
         return await self._run("list objects", prefix, find)
@@ -146,7 +164,8 @@ class FolderStore:
 
         def remove() -> None:
             path = self._path(key)
-            path.unlink(missing_ok=True)
+            if path.is_file():
+                path.unlink(missing_ok=True)
             for folder in path.parents:
                 if folder == self._root or not folder.exists():
                     break
@@ -181,6 +200,13 @@ class FolderStore:
             raise ValueError(f"not a storage key: {key!r}")
         return self._root.joinpath(*parts)
 
+    def _existing(self, key: str) -> Path:
+        """Return the file of a key that there is: folders are only parts of keys."""
+        path = self._path(key)
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key)
+        return path
+
     def _key(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
 
@@ -199,3 +225,22 @@ def _copy(source: BinaryIO, target: BinaryIO, length: int) -> None:
             raise OSError(errno.EIO, f"the source ended {left} bytes early")
         target.write(block)
         left -= len(block)
+
+
+def _move(source: Path, target: Path) -> None:
+    for attempt in range(1, _MOVE_ATTEMPTS + 1):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+        except FileNotFoundError:
+            if attempt == _MOVE_ATTEMPTS:
+                raise
+        else:
+            return
+
+
+def _files_below(start: Path, *, without: Path) -> Iterator[Path]:
+    """Yield the files of a folder; what is deleted meanwhile may be missing."""
+    for folder, _, names in os.walk(start):
+        if Path(folder) != without:
+            yield from (Path(folder, name) for name in names)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 import urllib3
 from minio import Minio
 from minio.deleteobjects import DeleteObject
-from minio.error import InvalidResponseError, S3Error, ServerError
+from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
 from core.config import Settings
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MISSING = {"NoSuchKey", "NoSuchObject", "NotFound"}
+_EMPTY_RANGE = "InvalidRange"  # it starts at the object's end or beyond
+_OURS_ALREADY = "BucketAlreadyOwnedByYou"
 _REFUSED = {
     "AccessDenied",
     "InvalidAccessKeyId",
@@ -44,7 +46,7 @@ def translate_minio_error(error: Exception) -> AppError | None:
             return Misconfigured(
                 "The object store refused the login. Check MINIO_ACCESS_KEY and MINIO_SECRET_KEY."
             )
-        case S3Error() | ServerError() | InvalidResponseError() | HTTPError():
+        case MinioException() | HTTPError():
             return StorageUnavailable("The object store cannot be reached. Try again in a moment.")
         case OSError():
             return StorageUnavailable(f"Moving a file failed ({error.strerror or error}).")
@@ -55,7 +57,11 @@ def translate_minio_error(error: Exception) -> AppError | None:
 
 
 class MinioStore:
-    """An `ObjectStore` in one bucket. Thread-safe; create it after any fork."""
+    """An `ObjectStore` in one bucket. Thread-safe; create it after any fork.
+
+    Raises:
+        Misconfigured: `minio_endpoint` is not `host:port`.
+    """
 
     def __init__(self, settings: Settings) -> None:
         # Few retries here: the layers above retry with backoff, and know when to stop.
@@ -65,20 +71,26 @@ class MinioStore:
             retries=urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=[502, 503, 504]),
         )
         self._bucket = settings.minio_bucket
-        self._client = Minio(
-            settings.minio_endpoint,
-            access_key=settings.minio_access_key,
-            secret_key=settings.minio_secret_key.get_secret_value(),
-            secure=settings.minio_secure,
-            http_client=pool,
-        )
+        with logged_operation("read MinIO address", translate=translate_minio_error, quiet=True):
+            self._client = Minio(
+                settings.minio_endpoint,
+                access_key=settings.minio_access_key,
+                secret_key=settings.minio_secret_key.get_secret_value(),
+                secure=settings.minio_secure,
+                http_client=pool,
+            )
 
     async def prepare(self) -> None:
         """Create the bucket if it is missing."""
 
         def make() -> None:
-            if not self._client.bucket_exists(self._bucket):
+            if self._client.bucket_exists(self._bucket):
+                return
+            try:
                 self._client.make_bucket(self._bucket)
+            except S3Error as error:
+                if error.code != _OURS_ALREADY:  # another process was first
+                    raise
 
         await self._run("prepare bucket", None, make)
 
@@ -116,22 +128,22 @@ class MinioStore:
 
         def read() -> bytes:
             response = self._open(key, start, length)
+            if response is None:
+                return b""
             try:
                 return response.read()
             finally:
                 _release(response)
 
-        if length == 0:
-            return b""
         return await self._run("read object", key, read)
 
     async def stream(
         self, key: str, start: int = 0, length: int | None = None
     ) -> AsyncIterator[bytes]:
         """Yield a range of an object in blocks."""
-        if length == 0:
-            return
         response = await self._run("open object", key, lambda: self._open(key, start, length))
+        if response is None:
+            return
         try:
             while block := await self._run(
                 "read object", key, lambda: response.read(STREAM_BLOCK_BYTES)
@@ -198,8 +210,17 @@ class MinioStore:
                     raise ObjectNotFound(key) from error
                 raise
 
-    def _open(self, key: str, start: int, length: int | None) -> BaseHTTPResponse:
-        return self._client.get_object(self._bucket, key, offset=start, length=length or 0)
+    def _open(self, key: str, start: int, length: int | None) -> BaseHTTPResponse | None:
+        """Begin to read a range of an object; None if there is the object, but nothing in it."""
+        if length == 0:  # which the client takes for "to the end"
+            self._client.stat_object(self._bucket, key)
+            return None
+        try:
+            return self._client.get_object(self._bucket, key, offset=start, length=length or 0)
+        except S3Error as error:
+            if error.code == _EMPTY_RANGE:
+                return None
+            raise
 
 
 def _release(response: BaseHTTPResponse) -> None:

@@ -92,11 +92,22 @@ def _describe(errors: Any) -> tuple[str, str]:
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = _CODE_BY_STATUS.get(error.status_code, "http_error")
-    message = str(error.detail)
-    if error.status_code == 404:
-        message = f"There is nothing at {request.url.path}. See /docs."
-    body = error_body(code, message, {}, request)
+    body = error_body(code, _sentence(request, error), {}, request)
     return JSONResponse(body, error.status_code, headers=error.headers)
+
+
+def _sentence(request: Request, error: HTTPException) -> str:
+    """Return what to tell a person: the framework's own errors are two words long."""
+    path = request.url.path
+    match error.status_code:
+        case 400:
+            return f"The body could not be read ({error.detail}). Send multipart/form-data."
+        case 404:
+            return f"There is nothing at {path}. See /docs for what there is."
+        case 405:
+            return f"{request.method} is not possible at {path}. See /docs for what is."
+        case _:
+            return str(error.detail)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:

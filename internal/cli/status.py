@@ -70,7 +70,7 @@ def _machine_checks(settings: Settings) -> list[Check]:
     return [
         _try("python", lambda: sys.version.split()[0]),
         _try("ffmpeg", lambda: _first_line(find_ffmpeg(settings.ffmpeg_executable), "-version")),
-        _try("whisper", lambda: _first_line(find_whisper(settings), "--version")),
+        _try("whisper", lambda: _first_line(find_whisper(settings), "-h")),
         _try("model", lambda: str(models.get(settings.whisper_model).path)),
         _check_disk(settings),
     ]
@@ -134,7 +134,7 @@ def _first_line(executable: str, argument: str) -> str:
         timeout=_VERSION_TIMEOUT_SECONDS,
         stdin=subprocess.DEVNULL,
     )
-    lines = (ran.stdout + ran.stderr).splitlines()
+    lines = [line for line in (ran.stdout + ran.stderr).splitlines() if line.strip()]
     return f"{executable} ({lines[0].strip() if lines else 'no version'})"
 
 

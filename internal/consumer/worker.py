@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from typing import Any
 
@@ -14,8 +15,7 @@ from core.config import Settings
 from core.errors import Misconfigured
 from core.logger import logger
 from core.messaging import connect_redis, translate_redis_error
-
-# Imported before any fork, so that work-horses start with everything loaded.
+from services.dispatcher import HANDLERS
 from worker.process import die_with_parent
 
 # RQ notices a dead consumer after its TTL and the next maintenance of another: seconds, not the
@@ -43,6 +43,8 @@ def run_consumer(settings: Settings, queue: str) -> None:
     Raises:
         Misconfigured: Redis refuses the login.
     """
+    # Loaded before any fork: a work-horse would need a third of a second for it, every time.
+    importlib.import_module(HANDLERS)
     logger.info("consumer of queue {!r} starts", queue)
     while True:
         try:

@@ -87,61 +87,59 @@ def write_stack_files(settings: Settings) -> StackFiles:
     }
     lines = [f"{name}='{value}'\n" for name, value in environment.items()]
     _write_secret(files.env, "".join(lines))
-    _write_secret(files.redis_config, _redis_config(settings, redis_port, password))
+    _write_secret(files.redis_config, _redis_config(redis_port, password))
     with _open_secret(files.config) as out:
-        _supervisor_config(settings, files, mongo_port, environment).write(out)
+        _supervisor_config(settings, files, mongo_port).write(out)
     return files
 
 
-def _redis_config(settings: Settings, port: int, password: str) -> str:
+def _redis_config(port: int, password: str) -> str:
     return (
         f"bind 127.0.0.1\nport {port}\nrequirepass {password}\n"
-        f'dir "{settings.data_dir / "redis"}"\n'
+        "dir redis\n"
         # Queued work survives a restart, and is never evicted to make room.
         'appendonly yes\nappendfsync everysec\nsave ""\nmaxmemory-policy noeviction\n'
     )
 
 
 def _supervisor_config(
-    settings: Settings, files: StackFiles, mongo_port: int, environment: dict[str, str]
+    settings: Settings, files: StackFiles, mongo_port: int
 ) -> configparser.RawConfigParser:
     config = configparser.RawConfigParser()
-    control = f"unix://{files.socket}"
+    # Paths are relative to the data folder, where the supervisor runs: it expands `%` in its
+    # values, some of them twice, so that no folder's name may come into them.
     config["supervisord"] = {
         "nodaemon": "true",
-        "logfile": _escape(files.logs / "supervisord.log"),
+        "logfile": "logs/supervisord.log",
         "logfile_maxbytes": str(_LOG_BYTES),
-        "pidfile": _escape(files.pid),
-        "childlogdir": _escape(files.logs),
-        "directory": _escape(PROJECT_ROOT),
-        "environment": ",".join(f'{k}="{_escape(v)}"' for k, v in environment.items()),
+        "pidfile": "stack/supervisord.pid",
+        "childlogdir": "logs",
     }
     config["unix_http_server"] = {"file": _escape(files.socket), "chmod": "0600"}
-    config["supervisorctl"] = {"serverurl": _escape(control)}
     config["rpcinterface:supervisor"] = {
         "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
     }
-    database = settings.data_dir / "mongo" / "stt.db"
     programs: dict[str, list[object]] = {
-        "redis": [_script("redis-server"), files.redis_config],
+        "redis": [_script("redis-server"), "stack/redis.conf"],
         "mongo": [
-            _script("nx-27017"), "--host", "127.0.0.1", "--port", mongo_port, "--db", database,
-            "--log-file", "/dev/null",
-            "--pid-file", settings.data_dir / "stack" / "mongo.pid",
+            _script("nx-27017"), "--host", "127.0.0.1", "--port", mongo_port,
+            "--db", "mongo/stt.db", "--pid-file", "stack/mongo.pid",
+            "--log-file", "/dev/null",  # it would grow for ever; what goes to stdout is rotated
         ],
         "api": [sys.executable, PROJECT_ROOT / "cmd" / "api" / "main.py"],
         "consumers": [sys.executable, PROJECT_ROOT / "cmd" / "consumer" / "main.py"],
     }  # fmt: skip
     for name, argv in programs.items():
-        config[f"program:{name}"] = _program(settings, files, name, [str(part) for part in argv])
+        config[f"program:{name}"] = _program(settings, name, [str(part) for part in argv])
     return config
 
 
-def _program(settings: Settings, files: StackFiles, name: str, argv: list[str]) -> dict[str, str]:
+def _program(settings: Settings, name: str, argv: list[str]) -> dict[str, str]:
     wrapped = [sys.executable, str(PROJECT_ROOT / "internal" / "stack" / "child.py"), *argv]
     many = name == "consumers"
     return {
         "command": " ".join(f'"{_escape(part)}"' for part in wrapped),
+        **({} if name in SERVERS else {"directory": _escape(PROJECT_ROOT)}),
         "process_name": "%(program_name)s_%(process_num)d" if many else "%(program_name)s",
         "numprocs": str(settings.consumer_concurrency if many else 1),
         "autostart": "true" if name in SERVERS else "false",
@@ -151,7 +149,7 @@ def _program(settings: Settings, files: StackFiles, name: str, argv: list[str]) 
         "priority": "10" if name in SERVERS else "20",
         "stopwaitsecs": str(_CONSUMER_STOP_SECONDS if many else 15),
         "redirect_stderr": "true",
-        "stdout_logfile": _escape(files.logs / f"{name}.log"),
+        "stdout_logfile": f"logs/{name}.log",
         "stdout_logfile_maxbytes": "0" if many else str(_LOG_BYTES),
     }
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import psutil
+from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
 from core.config import Settings, load_settings
@@ -51,6 +52,7 @@ class StackManager:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._files = StackFiles(settings.data_dir)
+        self._supervisor: subprocess.Popen[bytes] | None = None
 
     @property
     def is_running(self) -> bool:
@@ -121,9 +123,12 @@ class StackManager:
 
     def _start_supervisor(self) -> None:
         argv = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._files.config)]
-        with (self._files.logs / "supervisord.out").open("ab") as out:
-            subprocess.Popen(  # noqa: S603 - our own interpreter and configuration
+        # Its children inherit this, and it comes before whatever else the environment names.
+        stack = {name: value or "" for name, value in dotenv_values(self._files.env).items()}
+        with (self._files.logs / "supervisord.out").open("wb") as out:
+            self._supervisor = subprocess.Popen(  # noqa: S603 - our interpreter and configuration
                 argv,
+                env=os.environ | stack,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -138,9 +143,13 @@ class StackManager:
                 states = {p.name.partition("_")[0]: p.state for p in self.processes()}
                 failed = [name for name in names if states.get(name) in ("fatal", "exited")]
                 if failed:
-                    raise AppError(f"{failed[0]} did not start:\n{self._log_end(failed[0])}")
+                    raise AppError(
+                        f"{failed[0]} did not start:\n{self._log_end(failed[0] + '.log')}"
+                    )
                 if is_well():
                     return
+            elif self._supervisor is not None and self._supervisor.poll() is not None:
+                raise AppError(f"The supervisor ended:\n{self._log_end('supervisord.out')}")
             time.sleep(_POLL_SECONDS)
         raise AppError(
             f"{what} did not come up in {_START_SECONDS:.0f} s. Logs: {self._files.logs}"
@@ -158,7 +167,7 @@ class StackManager:
 
     def _log_end(self, name: str) -> str:
         try:
-            lines = (self._files.logs / f"{name}.log").read_text(errors="replace").splitlines()
+            lines = (self._files.logs / name).read_text(errors="replace").splitlines()
         except OSError:
             return "(it left no log)"
         return "\n".join(lines[-_LOG_LINES_SHOWN:])
