@@ -8,6 +8,7 @@ files. The normal form is 16 kHz mono s16le WAV with a header of exactly 44 byte
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -34,12 +35,17 @@ _TAIL_SECONDS = 2.0
 # Decoders round to packets and encoders pad: less than this is not a missing end.
 _DURATION_TOLERANCE_SECONDS = 1.0
 
-_DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d\.\d+)")
-_CONTAINER = re.compile(r"Input #0, (\S+),")
-_AUDIO = re.compile(r"Stream #0:\d+.*: Audio: (\w+)")
+# From the start of a line: a file's title, which is printed too, may hold the same words.
+_DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", re.MULTILINE)
+_CONTAINER = re.compile(r"^Input #0, (\S+),", re.MULTILINE)
+_AUDIO = re.compile(r"^ +Stream #0:\d+.*: Audio: (\w+)", re.MULTILINE)
+# How ffmpeg says that a duration is the file's size divided by its first packets' bit rate.
+_GUESSED = "Estimating duration from bitrate"
 _LAST_PACKET = re.compile(r"time=(-?)(\d+):(\d\d):(\d\d\.\d+)")
 # RIFF sizes from here on are place-holders of programs that wrote to a pipe.
 _UNKNOWN_RIFF_BYTES = 0x7FFF0000
+# ffmpeg ends with the low byte of the negative error number.
+_DISK_FULL_STATUSES = (256 - errno.ENOSPC, 256 - errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,8 @@ class MediaInfo:
     Attributes:
         container: ffmpeg's name, such as `wav`, `mp3`, `mov`.
         codec: ffmpeg's name, such as `pcm_s16le`, `aac`.
-        duration: Seconds, None where the file does not say.
+        duration: Seconds, None where the file does not say (ffmpeg's guess is not taken: it is a
+            tenth off for AAC, and more where the bit rate varies).
     """
 
     container: str
@@ -101,7 +108,7 @@ async def probe(ffmpeg: str, source: BinaryIO, *, max_seconds: float) -> MediaIn
     Raises:
         InvalidAudio: Empty, not audio, truncated or too long (codes `empty_file`,
             `unsupported_media`, `no_audio`, `truncated_audio`, `audio_too_long`).
-        EngineFailed: ffmpeg hung (retryable).
+        EngineFailed: ffmpeg hung or was killed (retryable).
     """
     with logged_operation("probe media", quiet=True) as outcome:
         if os.fstat(source.fileno()).st_size == 0:
@@ -114,7 +121,7 @@ async def probe(ffmpeg: str, source: BinaryIO, *, max_seconds: float) -> MediaIn
             raise _too_long(info.duration, max_seconds)
         if _riff_is_cut_off(source):
             raise _truncated()
-        if info.duration is not None and "Estimating duration" not in head.stderr:
+        if info.duration is not None:
             await _check_tail(ffmpeg, source, info.duration)
         outcome.update(container=info.container, codec=info.codec, duration=info.duration)
         return info
@@ -135,7 +142,7 @@ async def normalise(
 
     Raises:
         InvalidAudio: Nothing could be decoded (`invalid_audio`), or too much (`audio_too_long`).
-        EngineFailed: ffmpeg hung or was killed (retryable).
+        EngineFailed: ffmpeg hung, was killed, or found the disk full (retryable).
     """
     with logged_operation("normalise media") as outcome:
         limit = ["-t", f"{max_seconds + 1:.3f}"]
@@ -147,8 +154,8 @@ async def normalise(
         ended = await _ffmpeg(
             ffmpeg, source, [*arguments, "-f", "wav", "-y", str(target)], timeout_seconds=timeout
         )
-        if (ended.process.returncode or 0) < 0:
-            raise EngineFailed(f"ffmpeg was killed (signal {-(ended.process.returncode or 0)}).")
+        if ended.process.returncode in _DISK_FULL_STATUSES:
+            raise EngineFailed("There is no room for the decoded recording.", code="disk_full")
         duration = get_audio_duration(target) if target.exists() else 0.0
         if duration <= 0:
             raise InvalidAudio("No audio could be decoded from the file. Is it damaged?")
@@ -192,7 +199,7 @@ def _read_headers(stderr: str, *, decoded: bool) -> MediaInfo:
 
 def _read_duration(stderr: str) -> float | None:
     found = _DURATION.search(stderr)
-    if found is None:
+    if found is None or _GUESSED in stderr:
         return None
     hours, minutes, seconds = found.groups()
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
@@ -263,4 +270,7 @@ async def _ffmpeg(
         ffmpeg, "-hide_banner", "-nostdin", *guard, *(before_input or []),
         "-i", "/dev/stdin", *arguments,
     ]  # fmt: skip
-    return await run(argv, timeout_seconds=timeout_seconds, stdin=source)
+    ended = await run(argv, timeout_seconds=timeout_seconds, stdin=source)
+    if (status := ended.process.returncode or 0) < 0:
+        raise EngineFailed(f"ffmpeg was killed (signal {-status}).", code="engine_killed")
+    return ended

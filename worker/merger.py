@@ -44,7 +44,7 @@ class ResultMerger:
         """
         with logged_operation("merge chunks", chunks=len(chunks)) as outcome:
             spoken = [chunk for chunk in chunks if chunk.has_speech]
-            self._check(chunks, spoken, results)
+            self._check(chunks, spoken, results, duration)
             segments: list[Segment] = []
             for chunk, result in zip(spoken, results, strict=True):
                 moved = self.add_timestamps(result.segments, chunk)
@@ -73,10 +73,16 @@ class ResultMerger:
         return kept
 
     def _check(
-        self, chunks: Sequence[Chunk], spoken: Sequence[Chunk], results: Sequence[ChunkTranscript]
+        self,
+        chunks: Sequence[Chunk],
+        spoken: Sequence[Chunk],
+        results: Sequence[ChunkTranscript],
+        duration: float,
     ) -> None:
         if [chunk.index for chunk in chunks] != list(range(len(chunks))):
             raise IncompleteResults("Chunks are missing or out of order.")
+        if not chunks or (chunks[0].core_start, chunks[-1].core_end) != (0, duration):
+            raise IncompleteResults("The chunks do not span the recording.")
         for left, right in itertools.pairwise(chunks):
             if left.core_end != right.core_start:
                 raise IncompleteResults(f"Chunks {left.index} and {right.index} do not meet.")
@@ -98,10 +104,10 @@ def _moved(word: Word, chunk: Chunk) -> Word:
 
 
 def _in_core(middle: float, chunk: Chunk) -> bool:
-    """Whether a word is this chunk's; the recording's very end belongs to the last chunk."""
-    return chunk.core_start <= middle < chunk.core_end or (
-        middle == chunk.core_end == chunk.end and middle > chunk.core_start
-    )
+    """Whether a word is this chunk's: always so where a chunk hears nothing beyond its core."""
+    not_before = middle >= chunk.core_start or chunk.start >= chunk.core_start
+    not_after = middle < chunk.core_end or chunk.end <= chunk.core_end
+    return not_before and not_after
 
 
 def _rebuild(segment: Segment, words: list[Word]) -> Segment:

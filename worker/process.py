@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ from core.logger import logged_operation
 from worker.errors import EngineFailed, EngineMissing
 
 _STDERR_BYTES_KEPT = 256 * 1024
+# Other reasons not to start, such as too little memory, pass.
+_NOT_EXECUTABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -77,6 +80,7 @@ async def started(argv: Sequence[str], *, stdin: IO[bytes] | None = None) -> Asy
 
     Raises:
         EngineMissing: The program does not exist or cannot be executed.
+        EngineFailed: The system could not start it now (retryable).
     """
     name = argv[0].rsplit("/", 1)[-1]
     with logged_operation(f"run {name}", quiet=True):
@@ -88,7 +92,9 @@ async def started(argv: Sequence[str], *, stdin: IO[bytes] | None = None) -> Asy
                 stderr=asyncio.subprocess.PIPE,
                 preexec_fn=die_with_parent,
             )
-        except (FileNotFoundError, PermissionError) as error:
+        except OSError as error:
+            if error.errno not in _NOT_EXECUTABLE:
+                raise EngineFailed(f"{name} cannot be started: {error.strerror}.") from error
             raise EngineMissing(
                 f"{name} cannot be executed. Run `python main.py doctor` to see what is missing."
             ) from error

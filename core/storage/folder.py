@@ -232,7 +232,7 @@ def _move(source: Path, target: Path) -> None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             source.replace(target)
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):  # gone before, or while, mkdir looked at it
             if attempt == _MOVE_ATTEMPTS:
                 raise
         else:

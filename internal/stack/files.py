@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import hashlib
 import secrets
+import shutil
 import socket
 import sys
 import sysconfig
@@ -72,6 +73,8 @@ def write_stack_files(settings: Settings) -> StackFiles:
     for folder in (files.logs, files.config.parent, settings.data_dir / "redis",
                    settings.data_dir / "mongo", settings.objects_dir):  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
+    # What a killed consumer left: nothing else works in this folder while the stack is down.
+    shutil.rmtree(settings.temp_dir, ignore_errors=True)
     redis_port, mongo_port = _free_ports(2)
     password = secrets.token_urlsafe(24)
     environment = {

@@ -33,7 +33,7 @@ def test_half_a_gigabyte(api: httpx.Client, stack: Stack, large_wav: Path) -> No
     response = upload(api, large_wav)
 
     assert response.status_code == 202
-    assert process.memory_info().rss < 200 * MEGABYTE
+    assert peak_bytes(process) < 200 * MEGABYTE
     task = wait_for_end(api, response.json()["id"], seconds=150)
     assert task["status"] == "completed"
     assert "No speech was found in the recording." in task["warnings"]
@@ -41,6 +41,13 @@ def test_half_a_gigabyte(api: httpx.Client, stack: Stack, large_wav: Path) -> No
     assert transcript["segments"] == []
     assert transcript["duration"] == pytest.approx((500 * MEGABYTE - 44) / 32000)
     api.delete(f"/api/v1/tasks/{task['id']}")
+
+
+def peak_bytes(process: psutil.Process) -> int:
+    """The most memory that a process ever had resident (Linux keeps count)."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(peak.split()[1]) * 1024
 
 
 def api_process(api: httpx.Client) -> psutil.Process:
