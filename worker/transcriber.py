@@ -180,7 +180,7 @@ def _parse_segment(
     groups = [
         (text, sum(float(token["p"]) for token in group) / len(group))
         for group in _group_tokens(tokens, spaced=spaced)
-        if (text := _decode("".join(token["text"] for token in group)).strip())
+        if (text := _decode(_joined(group)).strip())
     ]
     if not groups:
         return None
@@ -201,14 +201,33 @@ def _group_tokens(tokens: list[dict[str, Any]], *, spaced: bool) -> list[list[di
     groups: list[list[dict[str, Any]]] = []
     for token in tokens:
         text = token["text"]
-        broken = bool(groups) and _is_broken("".join(t["text"] for t in groups[-1]))
-        punctuation = not any(c.isalnum() or "\udc80" <= c <= "\udcff" for c in text)
-        begins = text.startswith(" ") if spaced else not broken
-        if not groups or (begins and not punctuation):
+        if not groups:
+            begins = True
+        elif spaced:
+            begins = text.startswith(" ")
+        else:
+            begins = _has_letters(text) and not _is_broken(_joined(groups[-1]))
+        if begins:
             groups.append([token])
         else:
             groups[-1].append(token)
-    return groups
+    # Punctuation that stands alone, such as a dash, goes with the word before it.
+    words: list[list[dict[str, Any]]] = []
+    for group in groups:
+        if words and not _has_letters(_joined(group)):
+            words[-1] += group
+        else:
+            words.append(group)
+    return words
+
+
+def _joined(tokens: list[dict[str, Any]]) -> str:
+    return "".join(token["text"] for token in tokens)
+
+
+def _has_letters(text: str) -> bool:
+    """Whether text holds a letter, a digit, or a part of a character that may be one."""
+    return any(c.isalnum() or "\udc80" <= c <= "\udcff" for c in text)
 
 
 def _is_broken(text: str) -> bool:
