@@ -23,9 +23,8 @@ COPY pyproject.toml requirements.txt ./
 # One of pyproject.toml's optional dependencies, or empty.
 ARG EXTRAS=diarization
 ENV VIRTUAL_ENV=/opt/venv UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never
-# supervisor runs nothing here, but main.py imports it whatever the command.
 RUN uv venv "$VIRTUAL_ENV" \
-    && uv pip install -r pyproject.toml ${EXTRAS:+--extra "$EXTRAS"} supervisor -c requirements.txt
+    && uv pip install -r pyproject.toml ${EXTRAS:+--extra "$EXTRAS"} -c requirements.txt
 
 # --- what runs
 FROM ${BASE}

@@ -221,8 +221,6 @@ class ChunkModel(ChunkResult):
     status: ChunkStatus = ChunkStatus.PENDING
     attempt: int = 0
     lease_until: Moment | None = None
-    covered_seconds: float = 0.0
-    speech_seconds: float = 0.0
 
     @staticmethod
     def make_id(job_id: str, index: int) -> str:

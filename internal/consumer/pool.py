@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,24 +26,25 @@ def run_pool(queue: str, count: int) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    consumers = [_start(queue) for _ in range(count)]
+    consumers = [_start(queue, count) for _ in range(count)]
     while not stopping:
         time.sleep(_PAUSE_SECONDS)
         for place, consumer in enumerate(consumers):
             if consumer.poll() is not None and not stopping:
                 logger.warning("a consumer ended with status {}: restarting", consumer.returncode)
-                consumers[place] = _start(queue)
+                consumers[place] = _start(queue, count)
     for consumer in consumers:
         consumer.terminate()
     for consumer in consumers:
         consumer.wait()
 
 
-def _start(queue: str) -> subprocess.Popen[bytes]:
+def _start(queue: str, count: int) -> subprocess.Popen[bytes]:
     script = PROJECT_ROOT / "cmd" / "consumer" / "main.py"
     # A session of its own: Ctrl-C in the terminal must reach consumers once, through us.
     return subprocess.Popen(  # noqa: S603 - our own script
         [sys.executable, str(script), "--queue", queue],
+        env=os.environ | {"CONSUMER_CONCURRENCY": str(count)},  # they share the processors by it
         start_new_session=True,
         preexec_fn=die_with_parent,
     )

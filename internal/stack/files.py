@@ -140,10 +140,11 @@ def _supervisor_config(
 def _program(settings: Settings, name: str, argv: list[str]) -> dict[str, str]:
     wrapped = [sys.executable, str(PROJECT_ROOT / "internal" / "stack" / "child.py"), *argv]
     many = name == "consumers"
+    process_name = "%(program_name)s_%(process_num)d" if many else name
     return {
         "command": " ".join(f'"{_escape(part)}"' for part in wrapped),
         **({} if name in SERVERS else {"directory": _escape(PROJECT_ROOT)}),
-        "process_name": "%(program_name)s_%(process_num)d" if many else "%(program_name)s",
+        "process_name": process_name,
         "numprocs": str(settings.consumer_concurrency if many else 1),
         "autostart": "true" if name in SERVERS else "false",
         "autorestart": "true",
@@ -152,8 +153,8 @@ def _program(settings: Settings, name: str, argv: list[str]) -> dict[str, str]:
         "priority": "10" if name in SERVERS else "20",
         "stopwaitsecs": str(_CONSUMER_STOP_SECONDS if many else 15),
         "redirect_stderr": "true",
-        "stdout_logfile": f"logs/{name}.log",
-        "stdout_logfile_maxbytes": "0" if many else str(_LOG_BYTES),
+        "stdout_logfile": f"logs/{process_name}.log",
+        "stdout_logfile_maxbytes": str(_LOG_BYTES),
     }
 
 

@@ -18,7 +18,6 @@ from typing import Any
 import httpx
 import psutil
 from dotenv import dotenv_values
-from supervisor.xmlrpc import SupervisorTransport
 
 from core.config import Settings, load_settings
 from core.errors import AppError, Misconfigured
@@ -57,6 +56,8 @@ class StackManager:
     @property
     def is_running(self) -> bool:
         """Whether the supervisor answers."""
+        if not self._files.socket.exists():
+            return False
         try:
             self._rpc().supervisor.getState()
         except (OSError, xmlrpc.client.Error, http.client.HTTPException):
@@ -140,12 +141,11 @@ class StackManager:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if self.is_running:
-                states = {p.name.partition("_")[0]: p.state for p in self.processes()}
-                failed = [name for name in names if states.get(name) in ("fatal", "exited")]
-                if failed:
-                    raise AppError(
-                        f"{failed[0]} did not start:\n{self._log_end(failed[0] + '.log')}"
-                    )
+                for process in self.processes():
+                    ours = process.name.partition("_")[0] in names
+                    if ours and process.state in ("fatal", "exited"):
+                        end = self._log_end(f"{process.name}.log")
+                        raise AppError(f"{process.name} did not start:\n{end}")
                 if is_well():
                     return
             elif self._supervisor is not None and self._supervisor.poll() is not None:
@@ -181,6 +181,9 @@ class StackManager:
         return process if ours else None
 
     def _rpc(self) -> Any:
+        # Not at the top: a machine that only runs the API or consumers has no supervisor.
+        from supervisor.xmlrpc import SupervisorTransport
+
         url = f"unix://{self._files.socket}"
         transport = SupervisorTransport(None, None, serverurl=url)
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)

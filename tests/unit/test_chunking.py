@@ -163,6 +163,11 @@ def test_steady_noise_is_not_speech(wav, level):
     assert not any(chunk.has_speech for chunk in cut(wav(noise)))
 
 
+def test_levels_cover_the_whole_recording(wav):
+    levels = read_levels(wav(np.full(FRAME_SAMPLES, 0.5), nothing(0.02), np.full(160, 0.5)))
+    assert levels == pytest.approx([-6.0, -100.0, -9.0], abs=0.1)
+
+
 def test_a_click_is_not_speech(wav):
     click = np.concatenate([np.full(100, 0.9), np.zeros(FRAME_SAMPLES - 100)])
     assert not any(chunk.has_speech for chunk in cut(wav(room(5), click, room(5))))
