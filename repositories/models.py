@@ -157,7 +157,6 @@ class JobModel(JobCreate):
 
     status: JobStatus = JobStatus.PENDING
     stage: Stage = Stage.PREPARE
-    attempt: int = 0
     progress: Progress = Field(default_factory=Progress)
     duration: float | None = None
     result: Result | None = None
