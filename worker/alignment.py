@@ -39,10 +39,13 @@ def spread_words(
     if frames.size < _FRAMES_PER_WORD * len(words):
         times = start + edges * (end - start)
         return [(float(a), float(b)) for a, b in pairwise(times)]
-    # Word i has the frames from places[i] up to places[i + 1]: at least one.
-    places = np.round(edges * frames.size).astype(int)
-    begins = frames[np.minimum(places[:-1], frames.size - 1)] * FRAME_SECONDS
-    ends = (frames[np.maximum(places[1:] - 1, 0)] + 1) * FRAME_SECONDS
+    # Word i has the frames from places[i] up to places[i + 1]. Rounding may give a short word none:
+    # places are pushed on, and at the end back, until each word has at least one.
+    count = np.arange(len(words) + 1)
+    places = np.maximum.accumulate(np.round(edges * frames.size).astype(int) - count) + count
+    places = np.minimum(places, frames.size - count[::-1])
+    begins = frames[places[:-1]] * FRAME_SECONDS
+    ends = (frames[places[1:] - 1] + 1) * FRAME_SECONDS
     begins, ends = np.clip(begins, start, end), np.clip(ends, start, end)
     return [(float(a), float(max(a, b))) for a, b in zip(begins, ends, strict=True)]
 

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from repositories.models import JobModel, JobStatus, Stage
 from services.task_service import TaskStatus, percent_done
 
+# It becomes an argument of a program, and those end at a NUL.
+_NO_NUL = "^[^\\x00]*$"
 _EXAMPLE_ID = "7d3f0c2be0c34c5fa0a1b4f5b0d1e2f3"
 
 
@@ -33,7 +35,11 @@ class UploadForm(BaseModel):
     ] = None
     prompt: Annotated[
         str | None,
-        Field(description="Names and words to expect, in the style to write.", max_length=1000),
+        Field(
+            description="Names and words to expect, in the style to write.",
+            max_length=1000,
+            pattern=_NO_NUL,
+        ),
     ] = None
     word_timestamps: Annotated[bool, Field(description="Whether segments list their words.")] = True
     chunking: Annotated[

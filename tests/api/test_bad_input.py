@@ -99,6 +99,7 @@ def test_unknown_option(api: httpx.Client, short_wav: Path) -> None:
         ("chunking", "sometimes", "invalid_option"),
         ("word_timestamps", "perhaps", "invalid_option"),
         ("prompt", "x" * 1001, "invalid_option"),
+        ("prompt", "a\0b", "invalid_option"),
         ("language", "klingon", "unknown_language"),
         ("language", "de", "unsupported_language"),
         ("model", "large-v9", "unknown_model"),

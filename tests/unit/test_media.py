@@ -159,6 +159,17 @@ async def test_what_is_no_recording_is_refused(corpus, tmp_path, name, content, 
         await normalised(path, tmp_path / "normal.wav")
 
 
+@pytest.mark.parametrize("name", ["a.avi", "a.caf", "a.ts"])
+async def test_only_containers_of_the_list_are_opened(tmp_path, name):
+    path = ffmpeg(tmp_path, "-t", "3", "-i", str(SAMPLE), "-c:a", "libmp3lame", name)
+    assert await refusal(path) == "unsupported_media"
+
+
+async def test_a_film_whose_sound_ends_first_is_not_cut_off(tmp_path):
+    film = ffmpeg(tmp_path, "-t", "5", "-i", str(SAMPLE), *VIDEO, "mpeg4", "a.mp4")
+    assert near((await probed(film)).duration, SECONDS)
+
+
 async def test_a_film_without_sound_is_refused(tmp_path):
     film = ffmpeg(tmp_path, "-f", "lavfi", "-i", "color=navy:size=64x64:duration=3", "a.mp4")
     assert await refusal(film) == "no_audio"

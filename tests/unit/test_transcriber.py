@@ -147,12 +147,14 @@ async def test_a_missing_executable(clips, tmp_path, content):
     assert not caught.value.retryable
 
 
-@pytest.mark.parametrize("content", [None, b"garbage" * 1000], ids=["missing", "garbage"])
-async def test_an_unusable_model(clips, tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "problem"), [(None, "is missing"), (b"garbage" * 1000, "cannot load")]
+)
+async def test_an_unusable_model(clips, tmp_path, content, problem):
     model = tmp_path / "ggml-any.bin"
     if content:
         model.write_bytes(content)
-    with pytest.raises(EngineMissing) as caught:
+    with pytest.raises(EngineMissing, match=problem) as caught:
         await collect(engine(model=model), clips)
     assert not caught.value.retryable
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.chunking import FRAME_SECONDS
@@ -114,6 +114,8 @@ wild_segments = st.tuples(
     flags=st.sampled_from([True, False]),
     language=st.sampled_from(["en", "ja"]),
 )
+@example([(0, 61, [" a", " long-winded"])], 1.0, True, "en")
+@example([(0, 61, [" long-winded", " a"])], 1.0, True, "en")
 def test_words_are_in_order_and_within_the_clip(segments, seconds, flags, language):
     spoken = output(*segments, language=language)
     parsed = parse_output(spoken, Clip(0, Path("a.wav"), seconds), speech(seconds, flags))
