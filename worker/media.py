@@ -38,6 +38,7 @@ _DURATION_TOLERANCE_SECONDS = 1.0
 # From the start of a line: a file's title, which is printed too, may hold the same words.
 _DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", re.MULTILINE)
 _CONTAINER = re.compile(r"^Input #0, (\S+),", re.MULTILINE)
+_PICTURES = re.compile(r"^ +Stream #0:\d+.*: Video: (?!.*attached pic)", re.MULTILINE)
 _AUDIO = re.compile(r"^ +Stream #0:\d+.*: Audio: (\w+)", re.MULTILINE)
 # How ffmpeg says that a duration is the file's size divided by its first packets' bit rate.
 _GUESSED = "Estimating duration from bitrate"
@@ -161,7 +162,9 @@ async def normalise(
             raise InvalidAudio("No audio could be decoded from the file. Is it damaged?")
         if duration > max_seconds:
             raise _too_long(duration, max_seconds)
-        missing = max(0.0, (declared or 0.0) - duration)
+        # A film is as long as its pictures: that its sound ends before them is no damage.
+        film = _PICTURES.search(ended.stderr) is not None
+        missing = 0.0 if film else max(0.0, (declared or 0.0) - duration)
         outcome.update(duration=duration, missing_seconds=missing)
         return NormalisedAudio(duration, missing if missing > _DURATION_TOLERANCE_SECONDS else 0.0)
 

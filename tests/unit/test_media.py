@@ -167,7 +167,11 @@ async def test_only_containers_of_the_list_are_opened(tmp_path, name):
 
 async def test_a_film_whose_sound_ends_first_is_not_cut_off(tmp_path):
     film = ffmpeg(tmp_path, "-t", "5", "-i", str(SAMPLE), *VIDEO, "mpeg4", "a.mp4")
-    assert near((await probed(film)).duration, SECONDS)
+    declared = (await probed(film)).duration
+    assert near(declared, SECONDS)
+    audio = await normalised(film, tmp_path / "normal.wav", declared=declared)
+    assert near(audio.duration, 5)
+    assert audio.missing_seconds == 0
 
 
 async def test_a_film_without_sound_is_refused(tmp_path):
