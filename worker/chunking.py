@@ -99,8 +99,9 @@ class AudioChunker:
         with logged_operation("chunk by silence") as outcome:
             duration = self.validate_audio(path)
             speech = find_speech(read_levels(path))
-            cuts = self._find_cuts(speech, duration)
-            chunks = self._trim(cuts, speech, duration)
+            skips = self._find_skips(speech)
+            cuts = self._find_cuts(speech, skips, duration)
+            chunks = self._trim(cuts, speech, skips, duration)
             outcome.update(chunks=len(chunks), duration=duration)
             return chunks
 
@@ -118,13 +119,13 @@ class AudioChunker:
             speech = find_speech(read_levels(path))
             places = np.arange(step, duration - MIN_CHUNK_SECONDS, step)
             cuts = [_Cut(_to_sample_grid(place), forced=True) for place in places]
-            return self._trim(cuts, speech, duration)
+            return self._trim(cuts, speech, self._find_skips(speech), duration)
 
-    def _find_cuts(self, speech: Flags, duration: float) -> list[_Cut]:
+    def _find_cuts(self, speech: Flags, skips: Gaps, duration: float) -> list[_Cut]:
         """Walk through the speech, cutting before each window overflows."""
         options = self._options
         gaps = find_gaps(speech, options.min_gap)
-        clock = _HeardClock(self._find_skips(speech), duration)
+        clock = _HeardClock(skips, duration)
         starts = _speech_starts(speech)
         speech_end = _last_true(speech) * FRAME_SECONDS
         cuts: list[_Cut] = []
@@ -165,10 +166,11 @@ class AudioChunker:
         gaps = find_gaps(speech, pause + _SHORTEST_SKIP_SECONDS)
         return Gaps(gaps.start + pause / 2, gaps.end - pause / 2)
 
-    def _trim(self, cuts: Sequence[_Cut], speech: Flags, duration: float) -> list[Chunk]:
+    def _trim(
+        self, cuts: Sequence[_Cut], speech: Flags, skips: Gaps, duration: float
+    ) -> list[Chunk]:
         """Give each stretch between cuts its overlap, or the silence around its speech back."""
         options = self._options
-        skips = self._find_skips(speech)
         edges = [_Cut(0.0, forced=False), *cuts, _Cut(duration, forced=False)]
         chunks = []
         for index, (left, right) in enumerate(itertools.pairwise(edges)):
