@@ -62,6 +62,16 @@ class Settings(BaseSettings):
     models_dir: Path = PROJECT_ROOT / "models"
     models_url: str = "https://huggingface.co/ggerganov/whisper.cpp/resolve/main"
 
+    # Speaker labels
+    diarization_pipeline: str = "demo"
+    hf_token: SecretStr | None = None
+    diarization_device: Literal["auto", "cpu", "cuda"] = "auto"
+    diarization_step: float | None = Field(None, gt=0, le=1)
+    diarization_batch_size: int | None = Field(None, ge=1)
+    diarization_threads: int | None = Field(None, ge=1)
+    diarization_jobs_per_process: int = Field(50, ge=1)
+    diarization_concurrency: int = Field(1, ge=1, le=64)
+
     # Limits
     max_upload_bytes: int = Field(500 * 1024 * 1024, ge=1)
     max_duration_seconds: float = Field(12 * 3600.0, gt=0)

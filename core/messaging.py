@@ -45,7 +45,9 @@ T = TypeVar("T")
 
 # Prepare, transcribe and merge: everything that needs a processor and whisper.cpp.
 SPEECH_QUEUE = "speech"
-QUEUES = (SPEECH_QUEUE,)
+# Who speaks when: needs torch, and is served best by a GPU.
+DIARIZATION_QUEUE = "diarization"
+QUEUES = (SPEECH_QUEUE, DIARIZATION_QUEUE)
 
 # RQ's own record of a finished or failed job is kept this long, for `status` only.
 _RECORD_TTL_SECONDS = 3600

@@ -13,9 +13,12 @@ from core.messaging import RedisQueueManager, get_queue_manager
 from core.storage import ObjectStore, get_storage
 from repositories.chunk_repository import ChunkRepository
 from repositories.task_repository import TaskRepository
+from services.diarization_service import DiarizationService
 from services.dispatcher import Dispatcher
+from services.merge_service import MergeService
 from services.model_service import ModelService
 from services.pipeline_service import PipelineService
+from services.speaker_service import SpeakerService
 from services.task_service import TaskService
 
 
@@ -31,7 +34,10 @@ class Container:
     chunks: ChunkRepository
     models: ModelService
     tasks: TaskService
+    speakers: SpeakerService
     pipeline: PipelineService
+    diarization: DiarizationService
+    merging: MergeService
 
     async def init_storage(self) -> None:
         """Create the indexes and the bucket or folder; what is there stays.
@@ -54,6 +60,8 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
     jobs, chunks = TaskRepository(database), ChunkRepository(database)
     models = ModelService(settings.models_dir, settings.models_url)
     dispatcher = Dispatcher(settings, queue)
+    merging = MergeService(settings, jobs, chunks, store, dispatcher)
+    diarization = DiarizationService(settings, jobs, store, merging)
     parts = (settings, jobs, chunks, store, dispatcher, models)
     try:
         yield Container(
@@ -65,7 +73,10 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             chunks=chunks,
             models=models,
             tasks=TaskService(*parts),
-            pipeline=PipelineService(*parts),
+            speakers=SpeakerService(jobs, dispatcher),
+            pipeline=PipelineService(*parts, merging, diarization),
+            diarization=diarization,
+            merging=merging,
         )
     finally:
         logger.debug("closing connections")

@@ -54,7 +54,8 @@ class Stage(StrEnum):
     """Which part of the work a job is in."""
 
     PREPARE = "prepare"
-    TRANSCRIBE = "transcribe"
+    TRANSCRIBE = "transcribe"  # and, where it was asked for, diarization beside it
+    DIARIZE = "diarize"  # diarization alone: all is transcribed
     MERGE = "merge"
     DONE = "done"
 
@@ -65,6 +66,14 @@ class ChunkStatus(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
     DONE = "done"
+
+
+class DiarizationState(StrEnum):
+    """Where finding the speakers stands."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
 
 
 class _Document(BaseModel):
@@ -91,6 +100,8 @@ class _Document(BaseModel):
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     if isinstance(value, StrEnum):
         return value.value
     return value
@@ -104,6 +115,10 @@ class JobOptions(_Document):
     prompt: str | None = None
     word_timestamps: bool = True
     chunking: Literal["silence", "fixed"] = "silence"
+    diarize: bool = False
+    num_speakers: int | None = None
+    min_speakers: int | None = None
+    max_speakers: int | None = None
 
 
 class Source(_Document):
@@ -125,6 +140,30 @@ class Progress(_Document):
     chunks_total: int = 0
 
 
+class DiarizationModel(_Document):
+    """Finding out who speaks when: what was asked last, and how far it is.
+
+    `revision` counts how often it was asked; what arrives late for an earlier one is dropped.
+    """
+
+    revision: int = 1
+    num_speakers: int | None = None
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+    state: DiarizationState = DiarizationState.PENDING
+    progress: float = 0.0
+    object: str | None = None
+    warning: str | None = None
+
+
+class SpeakerModel(_Document):
+    """A speaker of a finished transcript."""
+
+    id: str
+    label: str
+    speech_seconds: float
+
+
 class Result(_Document):
     """Where the transcript is, and what it holds."""
 
@@ -133,6 +172,7 @@ class Result(_Document):
     duration: float
     segments: int
     words: int
+    speakers: list[SpeakerModel] = []
 
 
 class JobError(_Document):
@@ -159,6 +199,8 @@ class JobModel(JobCreate):
     stage: Stage = Stage.PREPARE
     progress: Progress = Field(default_factory=Progress)
     duration: float | None = None
+    diarization: DiarizationModel | None = None
+    speaker_names: dict[str, str] = {}
     result: Result | None = None
     warnings: list[str] = []
     error: JobError | None = None
@@ -169,6 +211,13 @@ class JobModel(JobCreate):
     transcribing_since: Moment | None = None
     finished_at: Moment | None = None
 
+    @property
+    def all_warnings(self) -> list[str]:
+        """What a reader of the transcript should know, what became of diarization included."""
+        diarization = self.diarization
+        extra = [diarization.warning] if diarization and diarization.warning else []
+        return [*self.warnings, *extra]
+
 
 class JobUpdate(_Document):
     """Changes to a job; fields left out stay as they are."""
@@ -176,6 +225,8 @@ class JobUpdate(_Document):
     stage: Stage | None = None
     progress: Progress | None = None
     duration: float | None = None
+    diarization: DiarizationModel | None = None
+    speaker_names: dict[str, str] | None = None
     result: Result | None = None
     warnings: list[str] | None = None
     error: JobError | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection as Group
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ from core.database import MongoDB, translate_mongo_error
 from core.errors import InvalidInput
 from core.logger import logged_operation
 from repositories.models import (
+    DiarizationState,
     JobCreate,
     JobModel,
     JobStatus,
@@ -132,6 +134,50 @@ class TaskRepository:
         with _operation("record progress", job_id):
             await self._jobs.update_one({"_id": job_id}, changes)
 
+    async def record_diarization_progress(self, job_id: str, revision: int, share: float) -> None:
+        """Raise how far diarization is, 0 to 1; a lower value, arriving late, changes nothing."""
+        changes = {
+            "$max": {"diarization.progress": share},
+            "$set": {"updated_at": to_milliseconds(utc_now())},
+        }
+        with _operation("record diarization progress", job_id):
+            await self._jobs.update_one(_pending_diarization(job_id, revision), changes)
+
+    async def settle_diarization(
+        self, job_id: str, revision: int, state: DiarizationState, **outcome: str | float
+    ) -> bool:
+        """Record how a diarization ended; of several that try, exactly one gets True.
+
+        Args:
+            job_id: Which job; it has to be processing.
+            revision: Which of its diarizations.
+            state: Done or failed.
+            outcome: Further fields of `DiarizationModel`.
+        """
+        changes = {f"diarization.{name}": value for name, value in outcome.items()}
+        changes |= {
+            "diarization.state": state.value,
+            "updated_at": to_milliseconds(utc_now()),
+        }
+        with _operation("settle diarization", job_id):
+            result = await self._jobs.update_one(
+                _pending_diarization(job_id, revision), {"$set": changes}
+            )
+        return result.matched_count == 1
+
+    async def name_speakers(self, job_id: str, names: Mapping[str, str | None]) -> bool:
+        """Set speakers' names, or with None remove them; only while the job is completed."""
+        given = {f"speaker_names.{key}": name for key, name in names.items() if name is not None}
+        removed = {f"speaker_names.{key}": "" for key, name in names.items() if name is None}
+        changes: dict[str, Any] = {
+            "$set": given | {"updated_at": to_milliseconds(utc_now())},
+            **({"$unset": removed} if removed else {}),
+        }
+        query = {"_id": job_id, "status": JobStatus.COMPLETED.value}
+        with _operation("name speakers", job_id):
+            result = await self._jobs.update_one(query, changes)
+        return result.matched_count == 1
+
     async def get_pending_jobs(self, limit: int = 100) -> list[JobModel]:
         """Return jobs that no consumer has begun, oldest first."""
         query = {"status": JobStatus.PENDING.value}
@@ -183,6 +229,15 @@ class TaskRepository:
         with _operation("delete job", job_id):
             result = await self._jobs.delete_one({"_id": job_id})
         return result.deleted_count == 1
+
+
+def _pending_diarization(job_id: str, revision: int) -> dict[str, Any]:
+    return {
+        "_id": job_id,
+        "status": JobStatus.PROCESSING.value,
+        "diarization.revision": revision,
+        "diarization.state": DiarizationState.PENDING.value,
+    }
 
 
 def _operation(name: str, job_id: str | None = None) -> Any:

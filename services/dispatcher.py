@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.config import Settings
-from core.messaging import SPEECH_QUEUE, RedisQueueManager
+from core.messaging import DIARIZATION_QUEUE, SPEECH_QUEUE, RedisQueueManager
 from repositories.models import Stage
 from services.engines import CHUNK_TIMEOUT_SECONDS
 
@@ -16,6 +16,8 @@ HANDLERS = "internal.consumer.handlers.stages"
 
 # Decoding takes far less than a recording lasts; the rest is moving files.
 _FILE_TIMEOUT_SECONDS = 900.0
+# The largest public pipelines take up to 1.7 times the recording's duration on a processor.
+_DIARIZATION_TIMEOUT_FACTOR = 4.0
 # Backoff before another attempt: 2 s, 4 s, 8 s … up to a minute, each spread by half.
 _FIRST_BACKOFF_SECONDS = 2.0
 _LONGEST_BACKOFF_SECONDS = 60.0
@@ -32,7 +34,7 @@ class Dispatcher:
         self,
         job_id: str,
         stage: Stage,
-        chunks: Sequence[int] = (),
+        unit: Sequence[int] = (),
         *,
         attempt: int = 1,
         delay_seconds: float = 0,
@@ -42,20 +44,19 @@ class Dispatcher:
         Args:
             job_id: The job.
             stage: Which handler.
-            chunks: Indexes of the chunks, for a batch to transcribe.
+            unit: What of it: the indexes of a batch's chunks, or the revision of a diarization.
             attempt: From 1.
             delay_seconds: Not before.
         """
         arguments: list[Any] = [job_id, attempt]
-        if stage is Stage.TRANSCRIBE:
-            arguments.append(list(chunks))
-        unit = chunks[0] if chunks else 0
+        if unit:
+            arguments.append(list(unit))
         await self._queue.enqueue_job(
-            SPEECH_QUEUE,
+            DIARIZATION_QUEUE if stage is Stage.DIARIZE else SPEECH_QUEUE,
             f"{HANDLERS}.{stage.value}",
             *arguments,
-            job_id=f"{job_id}-{stage.value}-{unit}-{attempt}",
-            timeout_seconds=self._timeout(stage, len(chunks)),
+            job_id=f"{job_id}-{stage.value}-{unit[0] if unit else 0}-{attempt}",
+            timeout_seconds=self._timeout(stage, len(unit)),
             delay_seconds=delay_seconds,
         )
 
@@ -68,17 +69,20 @@ class Dispatcher:
             await self.dispatch(job_id, Stage.TRANSCRIBE, chunks[at : at + size])
 
     async def dispatch_retry(
-        self, job_id: str, stage: Stage, chunks: Sequence[int], *, after_attempt: int
+        self, job_id: str, stage: Stage, unit: Sequence[int], *, after_attempt: int
     ) -> bool:
         """Queue another attempt after a pause; False if there have been enough."""
         if after_attempt >= self._settings.job_max_attempts:
             return False
         pause = min(_FIRST_BACKOFF_SECONDS * 2 ** (after_attempt - 1), _LONGEST_BACKOFF_SECONDS)
         pause *= random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
-        await self.dispatch(job_id, stage, chunks, attempt=after_attempt + 1, delay_seconds=pause)
+        await self.dispatch(job_id, stage, unit, attempt=after_attempt + 1, delay_seconds=pause)
         return True
 
     def _timeout(self, stage: Stage, chunks: int) -> float:
+        longest = self._settings.max_duration_seconds
         if stage is Stage.PREPARE:
-            return _FILE_TIMEOUT_SECONDS + self._settings.max_duration_seconds
+            return _FILE_TIMEOUT_SECONDS + longest
+        if stage is Stage.DIARIZE:
+            return _FILE_TIMEOUT_SECONDS + _DIARIZATION_TIMEOUT_FACTOR * longest
         return _FILE_TIMEOUT_SECONDS + CHUNK_TIMEOUT_SECONDS * chunks

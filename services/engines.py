@@ -1,4 +1,4 @@
-"""Finding the speech engine that the settings ask for."""
+"""Finding the engines that the settings ask for."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import shutil
 from pathlib import Path
 
 from core.config import PROJECT_ROOT, Settings
+from worker.diarizer import DiarizerOptions
 from worker.errors import EngineMissing
 from worker.transcriber import WhisperTranscriber
 
 # Where `scripts/build_whisper.py` puts what it builds.
 BUILT_WHISPER = PROJECT_ROOT / ".tools" / "whisper-cli"
+# What DIARIZATION_PIPELINE is set to for the pipeline that is part of the repository.
+DEMO_PIPELINE = "demo"
 # A subprocess that finishes no 30 s chunk for so long is hung, on any machine worth using.
 CHUNK_TIMEOUT_SECONDS = 600.0
 
@@ -43,4 +46,20 @@ def make_transcriber(settings: Settings, model: Path) -> WhisperTranscriber:
         threads=threads,
         beam_size=settings.whisper_beam_size,
         chunk_timeout_seconds=CHUNK_TIMEOUT_SECONDS,
+    )
+
+
+def diarizer_options(settings: Settings) -> DiarizerOptions:
+    """Return what the settings say about the diarization pipeline and where to run it."""
+    pipeline = settings.diarization_pipeline
+    if pipeline == DEMO_PIPELINE:
+        pipeline = str(settings.models_dir / "demo" / "diarization")
+    token = settings.hf_token
+    return DiarizerOptions(
+        pipeline=pipeline,
+        token=token.get_secret_value() if token else None,
+        device=settings.diarization_device,
+        step=settings.diarization_step,
+        batch_size=settings.diarization_batch_size,
+        threads=settings.diarization_threads,
     )

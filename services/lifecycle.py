@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from repositories.models import JobStatus
 
-# From each state to those that may follow it; states without followers are terminal.
+# From each state to those that may follow it; states without followers are terminal. (One way
+# back: a completed job is processed again when its speakers are asked for again, and only then.)
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.PENDING: frozenset({JobStatus.PROCESSING, JobStatus.FAILED, JobStatus.CANCELLED}),
     JobStatus.PROCESSING: frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}),
@@ -27,6 +28,11 @@ def source_key(job_id: str) -> str:
 def audio_key(job_id: str) -> str:
     """Return where a job's normalised WAV is stored while it is worked on."""
     return f"{job_prefix(job_id)}audio.wav"
+
+
+def diarization_key(job_id: str, revision: int, version: str) -> str:
+    """Return where the speaker turns of a job are stored until they are merged."""
+    return f"{job_prefix(job_id)}diarization-{revision}-{version}.json"
 
 
 def transcript_key(job_id: str, version: str) -> str:

@@ -1,4 +1,4 @@
-"""What consumers do: each stage of a job, between the store, the database and the engines.
+"""What speech consumers do with a recording: prepare and transcribe it; and what a failure means.
 
 Every method can be run twice, or by two consumers at once: a stage begins only where the job is in
 that stage, chunks are claimed and committed under a fence, and one compare-and-set decides who
@@ -8,14 +8,11 @@ starts the next stage.
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from core.config import Settings
 from core.errors import AppError
@@ -26,30 +23,26 @@ from repositories.models import (
     ChunkModel,
     ChunkResult,
     ChunkStatus,
+    DiarizationState,
     JobError,
     JobModel,
     JobStatus,
     JobUpdate,
     Progress,
-    Result,
     Stage,
     utc_now,
 )
 from repositories.task_repository import TaskRepository
+from services.diarization_service import DiarizationService, first_diarization
 from services.dispatcher import Dispatcher
 from services.engines import make_transcriber
-from services.lifecycle import audio_key, job_prefix, may_become, transcript_key
+from services.lifecycle import audio_key, job_prefix, may_become
+from services.merge_service import MergeService, to_chunk
 from services.model_service import DEMO_MODEL, ModelService
 from worker.media import find_ffmpeg
-from worker.processor import (
-    PreparedAudio,
-    merge_results,
-    prepare_audio,
-    transcribe_chunks,
-    transcript_to_dict,
-)
+from worker.processor import PreparedAudio, prepare_audio, transcribe_chunks
 from worker.transcriber import TranscribeOptions
-from worker.transcript import Chunk, ChunkTranscript, Segment, Transcript
+from worker.transcript import Chunk
 
 # How long a dead consumer's chunks stay taken. Renewed at a third of it while work goes on.
 _LEASE_SECONDS = 24.0
@@ -72,6 +65,8 @@ class PipelineService:
         store: ObjectStore,
         dispatcher: Dispatcher,
         models: ModelService,
+        merging: MergeService,
+        diarization: DiarizationService,
     ) -> None:
         self._settings = settings
         self._jobs = jobs
@@ -79,9 +74,11 @@ class PipelineService:
         self._store = store
         self._dispatcher = dispatcher
         self._models = models
+        self._merging = merging
+        self._diarization = diarization
 
     async def prepare(self, job_id: str) -> None:
-        """Normalise the upload, cut it into chunks and queue their transcription.
+        """Normalise the upload, cut it into chunks and queue the work on them.
 
         Raises:
             InvalidAudio: The recording cannot be used.
@@ -100,7 +97,7 @@ class PipelineService:
                 if not await self._record_prepared(job, prepared, seconds):
                     await self._forget_stored(job.id)
                     return
-        await self._queue_batches(job.id)
+        await self._queue_work(job.id)
 
     async def transcribe(self, job_id: str, indexes: Sequence[int]) -> None:
         """Transcribe a batch of chunks; whoever finishes the last one queues the merge.
@@ -123,45 +120,18 @@ class PipelineService:
                 except BaseException:
                     await self._chunks.release(claimed)
                     raise
-        await self._finish_transcription(job.id)
-
-    async def merge(self, job_id: str) -> None:
-        """Put the chunks' words together, store the transcript and complete the job.
-
-        Raises:
-            IncompleteResults: Chunks do not fit together.
-            TransientError: Something outside failed (retryable).
-        """
-        job = await self._jobs.get_job(job_id)
-        if job is None or job.status is not JobStatus.PROCESSING or job.stage is not Stage.MERGE:
-            return
-        with logged_operation("merge and store transcript"):
-            started = utc_now()
-            transcript = _merge(job, await self._chunks.get_chunks(job.id))
-            transcript = replace(transcript, warnings=(*job.warnings, *transcript.warnings))
-            timings = job.timings | {
-                "transcribe": (started - (job.transcribing_since or started)).total_seconds(),
-                "merge": (utc_now() - started).total_seconds(),
-            }
-            values = transcript_to_dict(
-                transcript,
-                job_id=job.id,
-                model=job.options.model,
-                timings=timings,
-                word_timestamps=job.options.word_timestamps,
-            )
-            await self._complete(job, transcript, values, timings)
+        await self._finish_transcription(job)
 
     async def after_failure(
         self, job_id: str, stage: Stage, attempt: int, unit: Sequence[int], error: Exception
     ) -> None:
-        """Decide what a failed attempt means: another one after a pause, or the end of the job.
+        """Decide what a failed attempt means: another one after a pause, or the end of it.
 
         Args:
             job_id: The job.
             stage: What was attempted.
             attempt: Which attempt it was, from 1.
-            unit: Chunk indexes, for a batch.
+            unit: Chunk indexes of a batch, or the revision of a diarization.
             error: What went wrong. Errors that are not ours count as retryable: they may be.
         """
         retryable = not isinstance(error, AppError) or error.retryable
@@ -169,6 +139,9 @@ class PipelineService:
             job_id, stage, unit, after_attempt=attempt
         ):
             logger.warning("attempt {} at {} failed; another is queued", attempt, stage.value)
+            return
+        if stage is Stage.DIARIZE:
+            await self._diarization.give_up(job_id, unit[0], error)
             return
         if isinstance(error, AppError):
             reason = JobError(code=error.error_code, message=error.message, retryable=retryable)
@@ -221,19 +194,25 @@ class PipelineService:
             transcribing_since=utc_now(),
             duration=prepared.duration,
         )
+        if any(chunk.has_speech for chunk in prepared.chunks):
+            update.diarization = first_diarization(job)
         if not await self._jobs.update_job(job.id, update, while_status={JobStatus.PROCESSING}):
             return False
         await self._jobs.advance_stage(job.id, Stage.PREPARE, Stage.TRANSCRIBE)
         return True
 
-    async def _queue_batches(self, job_id: str) -> None:
-        """Queue the chunks that are still to be transcribed."""
+    async def _queue_work(self, job_id: str) -> None:
+        """Queue the chunks that are still to be transcribed, and diarization beside them."""
+        job = await self._jobs.get_job(job_id)
+        asked = job.diarization if job else None
+        if asked is not None and asked.state is DiarizationState.PENDING:
+            await self._dispatcher.dispatch(job_id, Stage.DIARIZE, [asked.revision])
         chunks = await self._chunks.get_chunks(job_id)
         waiting = [chunk.index for chunk in chunks if chunk.status is not ChunkStatus.DONE]
         if waiting:
             await self._dispatcher.dispatch_batches(job_id, waiting)
         else:
-            await self._finish_transcription(job_id)
+            await self._merging.start_if_ready(job_id)
 
     async def _claim(self, job_id: str, indexes: Sequence[int]) -> list[ChunkModel]:
         """Take what can be taken of a batch; empty when all of it is done (or gone).
@@ -255,7 +234,7 @@ class PipelineService:
             return await self._store.read(audio_key(job.id), offset, length)
 
         with tempfile.TemporaryDirectory(dir=self._settings.temp_dir) as folder:
-            chunks = [_to_chunk(document) for document in claimed]
+            chunks = [to_chunk(document) for document in claimed]
             stage = transcribe_chunks(transcriber, read_range, chunks, options, Path(folder))
             async with aclosing(stage) as results:
                 async for result in results:
@@ -267,57 +246,20 @@ class PipelineService:
                     done = await self._chunks.count(job.id, ChunkStatus.DONE)
                     await self._jobs.record_chunks_done(job.id, done)
 
-    async def _finish_transcription(self, job_id: str) -> None:
-        """Queue the merge if every chunk is done, once."""
-        total = await self._chunks.count(job_id)
-        done = await self._chunks.count(job_id, ChunkStatus.DONE)
-        if total == 0 or done < total:
+    async def _finish_transcription(self, job: JobModel) -> None:
+        """Once every chunk is done, note how long it took and see to the merge."""
+        done = await self._chunks.count(job.id, ChunkStatus.DONE)
+        if done < await self._chunks.count(job.id):
             return
-        await self._jobs.advance_stage(job_id, Stage.TRANSCRIBE, Stage.MERGE)
-        # Queued also by those who did not win: the id is the same, so it is queued once.
-        await self._dispatcher.dispatch(job_id, Stage.MERGE)
-
-    async def _complete(
-        self,
-        job: JobModel,
-        transcript: Transcript,
-        values: dict[str, Any],
-        timings: dict[str, float],
-    ) -> None:
-        """Store the transcript under a new name, then point the job to it, then clean up."""
-        key = transcript_key(job.id, uuid.uuid4().hex[:12])
-        await self._put_json(key, values)
-        update = JobUpdate(
-            stage=Stage.DONE,
-            result=Result(
-                object=key,
-                language=transcript.language,
-                duration=transcript.duration,
-                segments=len(transcript.segments),
-                words=transcript.word_count,
-            ),
-            timings=timings,
-            finished_at=utc_now(),
-        )
-        completed = JobStatus.COMPLETED
-        moved = await self._jobs.update_status(
-            job.id, completed, allowed_from=may_become(completed), update=update
-        )
-        if moved:
-            await self._store.delete(audio_key(job.id))
-        elif await self._jobs.get_job(job.id) is None:
-            await self._forget_stored(job.id)
-        else:
-            await self._store.delete(key)
-
-    async def _put_json(self, key: str, values: dict[str, Any]) -> None:
-        with tempfile.TemporaryFile(dir=self._settings.temp_dir) as file:
-            file.write(json.dumps(values, ensure_ascii=False).encode())
-            length = file.tell()
-            file.seek(0)
-            await self._store.put(key, file, length, "application/json")
+        seconds = (utc_now() - (job.transcribing_since or utc_now())).total_seconds()
+        await self._jobs.update_job(job.id, JobUpdate(timings={"transcribe": seconds}))
+        await self._merging.start_if_ready(job.id)
 
     async def _fail(self, job_id: str, error: JobError) -> None:
+        job = await self._jobs.get_job(job_id)
+        if job is not None and job.result is not None:
+            await self._diarization.keep_result(job, error.message)
+            return
         failed = JobStatus.FAILED
         update = JobUpdate(error=error, finished_at=utc_now())
         if await self._jobs.update_status(
@@ -365,31 +307,3 @@ def _chunk_documents(job_id: str, chunks: Sequence[Chunk]) -> list[ChunkModel]:
         )
         for chunk in chunks
     ]
-
-
-def _to_chunk(document: ChunkModel) -> Chunk:
-    return Chunk(
-        index=document.index,
-        start=document.start,
-        end=document.end,
-        core_start=document.core_start,
-        core_end=document.core_end,
-        has_speech=document.has_speech,
-        skips=tuple(document.skips),
-    )
-
-
-def _merge(job: JobModel, documents: Sequence[ChunkModel]) -> Transcript:
-    """Return the transcript of a job whose chunks are all done."""
-    results = [
-        ChunkTranscript(
-            document.index,
-            document.language or job.options.language,
-            tuple(Segment.from_dict(segment) for segment in document.segments),
-            document.covered_seconds,
-            document.speech_seconds,
-        )
-        for document in documents
-        if document.has_speech and document.status is ChunkStatus.DONE
-    ]
-    return merge_results([_to_chunk(d) for d in documents], results, job.duration or 0.0)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, Literal
 
 from core.config import Settings
@@ -15,6 +15,7 @@ from core.logger import bound, logged_operation, logger
 from core.storage import ObjectStore
 from repositories.chunk_repository import ChunkRepository
 from repositories.models import (
+    DiarizationState,
     JobCreate,
     JobModel,
     JobOptions,
@@ -28,10 +29,11 @@ from repositories.task_repository import JobPage, TaskRepository
 from services.dispatcher import Dispatcher
 from services.lifecycle import job_prefix, may_become, source_key
 from services.model_service import ModelService
+from services.speaker_service import RequestedSpeakers, name_in
 from worker import media
 from worker.constants import LANGUAGES
 
-# Shares of the work, for the percentage: decoding is quick, transcription is nearly all.
+# Shares of the work, for the percentage: decoding and merging are quick.
 _PERCENT_PREPARED = 5.0
 _PERCENT_TRANSCRIBED = 95.0
 _HASH_BLOCK_BYTES = 1 << 20
@@ -56,6 +58,8 @@ class RequestedOptions:
     prompt: str | None = None
     word_timestamps: bool = True
     chunking: Literal["silence", "fixed"] = "silence"
+    diarize: bool = False
+    speakers: RequestedSpeakers = field(default_factory=RequestedSpeakers)
 
 
 @dataclass(frozen=True)
@@ -159,8 +163,7 @@ class TaskService:
                 percent=percent_done(job),
             )
         content = await self._store.read(job.result.object)
-        transcript: dict[str, Any] = json.loads(content)
-        return job, transcript
+        return job, name_in(json.loads(content), job.speaker_names)
 
     async def list_tasks(
         self, owner: str, *, status: JobStatus | None, limit: int, cursor: str | None
@@ -230,12 +233,19 @@ class TaskService:
                 f"The model {model.name!r} knows English only. Choose a multilingual model.",
                 code="unsupported_language",
             )
+        if not requested.diarize and not requested.speakers.is_empty:
+            raise InvalidInput(
+                "A number of speakers is of use with diarize=true only.", code="invalid_speakers"
+            )
+        requested.speakers.check()
         return JobOptions(
             language="en" if model.english_only else language,
             model=model.name,
             prompt=requested.prompt or None,
             word_timestamps=requested.word_timestamps,
             chunking=requested.chunking,
+            diarize=requested.diarize,
+            **asdict(requested.speakers),
         )
 
 
@@ -246,24 +256,34 @@ def percent_done(job: JobModel) -> float:
     match job.stage:
         case Stage.PREPARE:
             return 0.0
-        case Stage.TRANSCRIBE:
-            done = job.progress.chunks_done / max(job.progress.chunks_total, 1)
+        case Stage.TRANSCRIBE | Stage.DIARIZE:
             span = _PERCENT_TRANSCRIBED - _PERCENT_PREPARED
-            return round(_PERCENT_PREPARED + span * done, 1)
+            return round(_PERCENT_PREPARED + span * _share_done(job), 1)
         case _:
             return _PERCENT_TRANSCRIBED
 
 
+def _share_done(job: JobModel) -> float:
+    """Return how far the two that run side by side are, 0 to 1: the mean, for each may be last."""
+    transcribed = job.progress.chunks_done / max(job.progress.chunks_total, 1)
+    if job.diarization is None:
+        return transcribed
+    settled = job.diarization.state is not DiarizationState.PENDING
+    diarized = 1.0 if settled else job.diarization.progress
+    if job.result is not None:  # transcribed long ago: only the speakers are asked for again
+        return diarized
+    return (transcribed + diarized) / 2
+
+
 def eta_seconds(job: JobModel) -> float | None:
     """Return the expected time to the end at the speed so far, None before any is known. Pure."""
-    progress = job.progress
     if job.status is not JobStatus.PROCESSING or job.transcribing_since is None:
         return None
-    if progress.chunks_done == 0:
+    done = _share_done(job)
+    if done == 0 or job.result is not None:
         return None
     elapsed = (utc_now() - job.transcribing_since).total_seconds()
-    left = progress.chunks_total - progress.chunks_done
-    return round(elapsed / progress.chunks_done * left, 1)
+    return round(elapsed / done * (1 - done), 1)
 
 
 def _measure(file: BinaryIO) -> tuple[int, str]:

@@ -59,8 +59,10 @@ class ResultMerger:
 
     def add_timestamps(self, segments: Sequence[Segment], chunk: Chunk) -> list[Segment]:
         """Move times that count from a chunk's start to the recording's."""
-        return [_rebuild(segment, [_moved(w, chunk) for w in segment.words])
-                for segment in segments]  # fmt: skip
+        return [
+            segment.with_words([_moved(word, chunk) for word in segment.words])
+            for segment in segments
+        ]
 
     def remove_duplicates(self, segments: Sequence[Segment], chunk: Chunk) -> list[Segment]:
         """Keep the words whose middle lies in the chunk's core; its neighbours keep the others."""
@@ -68,8 +70,8 @@ class ResultMerger:
         for segment in segments:
             words = [w for w in segment.words if _in_core((w.start + w.end) / 2, chunk)]
             if words:
-                kept.append(segment if len(words) == len(segment.words) else
-                            _rebuild(segment, words))  # fmt: skip
+                whole = len(words) == len(segment.words)
+                kept.append(segment if whole else segment.with_words(words))
         return kept
 
     def _check(
@@ -110,19 +112,6 @@ def _in_core(middle: float, chunk: Chunk) -> bool:
     return not_before and not_after
 
 
-def _rebuild(segment: Segment, words: list[Word]) -> Segment:
-    """Return a segment of these words, with bounds, text and confidence to match."""
-    separator = " " if " " in segment.text else ""
-    return replace(
-        segment,
-        start=words[0].start,
-        end=words[-1].end,
-        text=separator.join(word.word for word in words),
-        words=tuple(words),
-        confidence=round(sum(word.confidence for word in words) / len(words), 4),
-    )
-
-
 def _in_order(segments: Sequence[Segment], duration: float) -> list[Segment]:
     """Clamp every word after the one before it and inside the recording."""
     at = 0.0
@@ -134,7 +123,7 @@ def _in_order(segments: Sequence[Segment], duration: float) -> list[Segment]:
             end = min(max(word.end, start), duration)
             words.append(replace(word, start=start, end=end))
             at = end
-        ordered.append(_rebuild(segment, words))
+        ordered.append(segment.with_words(words))
     return ordered
 
 

@@ -112,6 +112,7 @@ def transcript_to_dict(
     model: str,
     timings: dict[str, float],
     word_timestamps: bool = True,
+    diarization_model: str | None = None,
 ) -> dict[str, Any]:
     """Return the transcript's JSON values, as stored and as sent to clients.
 
@@ -121,7 +122,11 @@ def transcript_to_dict(
         model: Name of the speech model.
         timings: Seconds that each stage took.
         word_timestamps: Whether segments list their words.
+        diarization_model: Name of the model that told the speakers apart, if one did.
     """
+    models = {"transcription": model}
+    if diarization_model:
+        models["diarization"] = diarization_model
     segments = []
     for index, segment in enumerate(transcript.segments):
         values = {"id": index, **asdict(segment)}
@@ -135,12 +140,14 @@ def transcript_to_dict(
         "duration": transcript.duration,
         "text": transcript.text,
         "segments": segments,
+        "speakers": [asdict(speaker) for speaker in transcript.speakers],
+        "turns": [asdict(turn) for turn in transcript.turns],
         "quality": {
             "coverage": transcript.coverage,
             "suspect_segments": sum(segment.suspect for segment in transcript.segments),
             "real_time_factor": {k: round(v / duration, 4) for k, v in timings.items()},
         },
-        "models": {"transcription": model},
+        "models": models,
         "warnings": list(transcript.warnings),
     }
 

@@ -6,7 +6,8 @@ Intervals are `[start, end)`. Within a chunk's result they count from the chunk'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 
@@ -19,12 +20,14 @@ class Word:
         start: When it begins.
         end: When it ends; never before `start`.
         confidence: Mean probability of its tokens, 0 to 1.
+        speaker: Who says it, a `Speaker.id`; None where that is not known.
     """
 
     word: str
     start: float
     end: float
     confidence: float
+    speaker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Segment:
         words: In order of time, never overlapping.
         confidence: Mean probability of the tokens, 0 to 1.
         suspect: Whether it looks invented: see `worker.merger`.
+        speaker: Who says all of its words, a `Speaker.id`; None where that is not known.
+        overlap: Whether somebody else talks during it.
     """
 
     start: float
@@ -46,11 +51,74 @@ class Segment:
     words: tuple[Word, ...]
     confidence: float
     suspect: bool = False
+    speaker: str | None = None
+    overlap: bool = False
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return the segment that `dataclasses.asdict` made these values of."""
         return cls(**{**values, "words": tuple(Word(**word) for word in values["words"])})
+
+    def with_words(self, words: Sequence[Word]) -> Self:
+        """Return this segment with other words: bounds, text and confidence match them.
+
+        Args:
+            words: At least one; joined as this segment's own are, with or without spaces.
+        """
+        unspaced = self.text == "".join(word.word for word in self.words)
+        return replace(
+            self,
+            start=words[0].start,
+            end=words[-1].end,
+            text=("" if unspaced else " ").join(word.word for word in words),
+            words=tuple(words),
+            confidence=round(sum(word.confidence for word in words) / len(words), 4),
+        )
+
+
+@dataclass(frozen=True)
+class SpeakerTurn:
+    """A stretch in which one speaker talks."""
+
+    start: float
+    end: float
+    speaker: str
+
+
+@dataclass(frozen=True)
+class Diarization:
+    """Who talks when in a recording; both tuples in order of start.
+
+    Attributes:
+        turns: Everything that each speaker says; turns of different speakers may overlap.
+        exclusive: One speaker at a time: these never overlap.
+    """
+
+    turns: tuple[SpeakerTurn, ...]
+    exclusive: tuple[SpeakerTurn, ...]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the diarization that `dataclasses.asdict` made these values of."""
+        return cls(
+            turns=tuple(SpeakerTurn(**turn) for turn in values["turns"]),
+            exclusive=tuple(SpeakerTurn(**turn) for turn in values["exclusive"]),
+        )
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Somebody who talks in a recording.
+
+    Attributes:
+        id: What words, segments and turns call them.
+        label: What readers see.
+        speech_seconds: How long they talk.
+    """
+
+    id: str
+    label: str
+    speech_seconds: float
 
 
 @dataclass(frozen=True)
@@ -124,6 +192,8 @@ class Transcript:
         segments: In order; times from the start of the recording.
         coverage: Share of the speech, by its loudness, that lies within a segment, 0 to 1.
         warnings: Sentences for the reader: what may be wrong with this transcript.
+        speakers: In order of their first turn; none where nobody asked who speaks.
+        turns: Who talks when, in order of start; they may overlap.
     """
 
     language: str
@@ -131,6 +201,8 @@ class Transcript:
     segments: tuple[Segment, ...]
     coverage: float = 1.0
     warnings: tuple[str, ...] = ()
+    speakers: tuple[Speaker, ...] = ()
+    turns: tuple[SpeakerTurn, ...] = ()
 
     @property
     def text(self) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from internal.container import Container
+from services.speaker_service import SpeakerService
 from services.task_service import TaskService
 
 # Until there are API keys, everybody who can reach the server is one owner.
@@ -24,6 +25,11 @@ def get_tasks(container: Annotated[Container, Depends(get_container)]) -> TaskSe
     return container.tasks
 
 
+def get_speakers(container: Annotated[Container, Depends(get_container)]) -> SpeakerService:
+    """Return the use cases of speakers."""
+    return container.speakers
+
+
 def get_owner() -> str:
     """Return whose tasks a request may see."""
     return _OWNER
@@ -31,4 +37,5 @@ def get_owner() -> str:
 
 ContainerDep = Annotated[Container, Depends(get_container)]
 TasksDep = Annotated[TaskService, Depends(get_tasks)]
+SpeakersDep = Annotated[SpeakerService, Depends(get_speakers)]
 OwnerDep = Annotated[str, Depends(get_owner)]

@@ -6,14 +6,33 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from repositories.models import JobModel, JobStatus, Stage
+from repositories.models import DiarizationState, JobModel, JobStatus, Stage
+from services.speaker_service import MOST_SPEAKERS, RequestedSpeakers
 from services.task_service import TaskStatus, percent_done
 
 # It becomes an argument of a program, and those end at a NUL.
 _NO_NUL = "^[^\\x00]*$"
+# What the server calls speakers; people's names for them are kept under it.
+_SPEAKER_ID = "^SPEAKER_[0-9]{2,4}$"
 _EXAMPLE_ID = "7d3f0c2be0c34c5fa0a1b4f5b0d1e2f3"
+
+
+SpeakerCount = Annotated[
+    int | None, Field(description="How many speakers, if known.", ge=1, le=MOST_SPEAKERS)
+]
+SpeakerNames = dict[
+    Annotated[str, StringConstraints(pattern=_SPEAKER_ID)],
+    Annotated[
+        str,
+        # No line breaks and the like: names stand in subtitles and tables.
+        StringConstraints(
+            strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$"
+        ),
+    ]
+    | None,
+]
 
 
 class UploadForm(BaseModel):
@@ -46,6 +65,30 @@ class UploadForm(BaseModel):
         Literal["silence", "fixed"],
         Field(description="Cut in quiet gaps (best), or every 28 s whatever is said there."),
     ] = "silence"
+    diarize: Annotated[bool, Field(description="Whether to find out who says what.")] = False
+    num_speakers: SpeakerCount = None
+    min_speakers: SpeakerCount = None
+    max_speakers: SpeakerCount = None
+
+    @property
+    def speakers(self) -> RequestedSpeakers:
+        """What is known about the number of speakers."""
+        return RequestedSpeakers(self.num_speakers, self.min_speakers, self.max_speakers)
+
+
+class RediarizeIn(BaseModel):
+    """What is known now about the number of speakers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    num_speakers: SpeakerCount = None
+    min_speakers: SpeakerCount = None
+    max_speakers: SpeakerCount = None
+
+    @property
+    def speakers(self) -> RequestedSpeakers:
+        """The same, for the service."""
+        return RequestedSpeakers(**self.model_dump())
 
 
 class ErrorBody(BaseModel):
@@ -71,7 +114,25 @@ class ProgressOut(BaseModel):
     percent: float = Field(ge=0, le=100, examples=[62.5])
     chunks_done: int = Field(examples=[5])
     chunks_total: int = Field(examples=[8])
+    diarization_percent: float | None = Field(
+        None, ge=0, le=100, description="Of finding the speakers; None if nobody asked."
+    )
     eta_seconds: float | None = Field(None, description="None until a chunk is finished.")
+
+    @classmethod
+    def of(cls, job: JobModel, eta_seconds: float | None) -> Self:
+        """Return a job's progress as clients see it."""
+        asked, diarized = job.diarization, None
+        if asked is not None:
+            pending = asked.state is DiarizationState.PENDING
+            diarized = round(100 * asked.progress, 1) if pending else 100.0
+        return cls(
+            percent=percent_done(job),
+            chunks_done=job.progress.chunks_done,
+            chunks_total=job.progress.chunks_total,
+            diarization_percent=diarized,
+            eta_seconds=eta_seconds,
+        )
 
 
 class TaskOut(BaseModel):
@@ -96,13 +157,8 @@ class TaskOut(BaseModel):
             status=job.status,
             stage=job.stage,
             file_name=job.source.file_name,
-            progress=ProgressOut(
-                percent=percent_done(job),
-                chunks_done=job.progress.chunks_done,
-                chunks_total=job.progress.chunks_total,
-                eta_seconds=eta_seconds,
-            ),
-            warnings=job.warnings,
+            progress=ProgressOut.of(job, eta_seconds),
+            warnings=job.all_warnings,
             error=TaskErrorOut(**job.error.model_dump()) if job.error else None,
             created_at=job.created_at,
             started_at=job.started_at,
@@ -143,6 +199,7 @@ class MetadataOut(BaseModel):
     language: str | None = None
     segments: int | None = None
     words: int | None = None
+    speakers: int | None = None
     timings: dict[str, float] = Field({}, description="Seconds that each stage took.")
 
     @classmethod
@@ -156,6 +213,7 @@ class MetadataOut(BaseModel):
             language=result.language if result else None,
             segments=result.segments if result else None,
             words=result.words if result else None,
+            speakers=len(result.speakers) if result else None,
             timings=job.timings,
             **source.model_dump(exclude={"object", "duration"}),
         )
@@ -168,6 +226,7 @@ class WordOut(BaseModel):
     start: float
     end: float
     confidence: float
+    speaker: str | None = Field(None, examples=["SPEAKER_00"])
 
 
 class SegmentOut(BaseModel):
@@ -179,7 +238,46 @@ class SegmentOut(BaseModel):
     text: str
     confidence: float
     suspect: bool = Field(description="Looks invented: looping, improbable or impossibly fast.")
+    speaker: str | None = Field(None, examples=["SPEAKER_00"])
+    overlap: bool = Field(False, description="Somebody else talks at the same time.")
     words: list[WordOut] | None = None
+
+
+class SpeakerOut(BaseModel):
+    """A speaker of a transcript."""
+
+    id: str = Field(examples=["SPEAKER_00"])
+    label: str = Field(examples=["Laura"], description="The name given, or `Speaker 1`, …")
+    speech_seconds: float
+
+
+class SpeakersOut(BaseModel):
+    """The speakers of a transcript."""
+
+    speakers: list[SpeakerOut]
+
+    @classmethod
+    def of(cls, job: JobModel) -> Self:
+        """Return a job's speakers with the names that were given to them."""
+        found = job.result.speakers if job.result else []
+        return cls(
+            speakers=[
+                SpeakerOut(
+                    id=speaker.id,
+                    label=job.speaker_names.get(speaker.id, speaker.label),
+                    speech_seconds=speaker.speech_seconds,
+                )
+                for speaker in found
+            ]
+        )
+
+
+class TurnOut(BaseModel):
+    """A stretch in which one speaker talks; those of different speakers may overlap."""
+
+    start: float
+    end: float
+    speaker: str = Field(examples=["SPEAKER_00"])
 
 
 class TranscriptOut(BaseModel):
@@ -190,6 +288,8 @@ class TranscriptOut(BaseModel):
     duration: float = Field(examples=[111.9])
     text: str = Field(examples=["Good morning everyone."])
     segments: list[SegmentOut]
+    speakers: list[SpeakerOut] = []
+    turns: list[TurnOut] = []
     quality: dict[str, Any]
     models: dict[str, str] = Field(examples=[{"transcription": "base.en"}])
     warnings: list[str] = []

@@ -52,7 +52,7 @@ def down() -> None:
 
 @click.command()
 def demo() -> None:
-    """Start the backend, transcribe the sample recording, print the transcript, stop again."""
+    """Start the backend, transcribe the sample recording with speakers, print it, stop again."""
     settings = load_settings()
     manager = StackManager(settings)
     was_running = manager.is_running
@@ -60,7 +60,7 @@ def demo() -> None:
         start_stack(settings, manager)
     try:
         with ApiClient(settings.api_url) as client:
-            text = transcribe_file(client, SAMPLE, "txt", {}, keep=False)
+            text = transcribe_file(client, SAMPLE, "txt", {"diarize": "true"}, keep=False)
         click.echo(text, nl=False)
     finally:
         if not was_running:

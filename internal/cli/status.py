@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 
 import click
 import httpx
@@ -16,9 +17,10 @@ from core.config import Settings, load_settings
 from core.errors import AppError
 from internal.container import Container, open_container
 from internal.stack.manager import StackManager
-from services.engines import find_whisper
+from services.engines import diarizer_options, find_whisper
 from services.model_service import ModelService
 from worker.media import find_ffmpeg
+from worker.pipeline_source import check_pipeline
 
 _VERSION_TIMEOUT_SECONDS = 20
 _LOW_DISK_BYTES = 2 * 1024**3
@@ -49,19 +51,22 @@ def doctor() -> None:
     settings = load_settings()
     checks = [*_machine_checks(settings), *asyncio.run(_server_checks(settings))]
     for check in checks:
-        mark = click.style("ok  ", fg="green") if check.is_well else click.style("FAIL", fg="red")
-        click.echo(f"{mark} {check.name:<10} {check.finding}")
-    if not all(check.is_well for check in checks):
+        click.echo(f"{_mark(check)} {check.name:<10} {check.finding}")
+    if not all(check.is_well or check.is_optional for check in checks):
         raise SystemExit(1)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: how it is, and what to do where it is not well."""
+    """One thing looked at: how it is, and what to do where it is not well.
+
+    What is optional may be missing: everything else works without it.
+    """
 
     name: str
     is_well: bool
     finding: str
+    is_optional: bool = False
 
 
 def _machine_checks(settings: Settings) -> list[Check]:
@@ -72,6 +77,7 @@ def _machine_checks(settings: Settings) -> list[Check]:
         _try("ffmpeg", lambda: _first_line(find_ffmpeg(settings.ffmpeg_executable), "-version")),
         _try("whisper", lambda: _first_line(find_whisper(settings), "-h")),
         _try("model", lambda: str(models.get(settings.whisper_model).path)),
+        replace(_try("speakers", lambda: _look_at_diarization(settings)), is_optional=True),
         _check_disk(settings),
     ]
 
@@ -123,6 +129,20 @@ def _try(name: str, look: Callable[[], str]) -> Check:
         return Check(name, is_well=False, finding=error.message)
     except (OSError, subprocess.SubprocessError) as error:
         return Check(name, is_well=False, finding=f"cannot be run: {error}")
+
+
+def _mark(check: Check) -> str:
+    if check.is_well:
+        return click.style("ok  ", fg="green")
+    return click.style("--  ", fg="yellow") if check.is_optional else click.style("FAIL", fg="red")
+
+
+def _look_at_diarization(settings: Settings) -> str:
+    """Return what would tell speakers apart, or raise what keeps it from doing so."""
+    options = diarizer_options(settings)
+    check_pipeline(options.pipeline, options.token)
+    versions = ", ".join(f"{name} {version(name)}" for name in ("pyannote.audio", "torch"))
+    return f"{options.pipeline} ({versions})"
 
 
 def _first_line(executable: str, argument: str) -> str:

@@ -12,9 +12,11 @@ from tqdm import tqdm
 from core.config import PROJECT_ROOT, load_settings
 from core.errors import AppError
 from internal.cli.client import ApiClient
+from services.speaker_service import MOST_SPEAKERS
 from worker.formats import FORMATS
 
 SAMPLE = PROJECT_ROOT / "samples" / "meeting.wav"
+_SPEAKERS = click.IntRange(1, MOST_SPEAKERS)
 _BAR = "{desc}: {percentage:3.0f} %|{bar:30}| {elapsed}{postfix}"
 
 
@@ -37,6 +39,10 @@ _BAR = "{desc}: {percentage:3.0f} %|{bar:30}| {elapsed}{postfix}"
 @click.option("--model", help="Speech model; the server's default where omitted.")
 @click.option("--prompt", help="Names and words to expect.")
 @click.option("--chunking", type=click.Choice(["silence", "fixed"]), help="Where to cut.")
+@click.option("--diarize", is_flag=True, help="Find out who says what.")
+@click.option("--num-speakers", type=_SPEAKERS, help="How many speakers there are, if known.")
+@click.option("--min-speakers", type=_SPEAKERS, help="A lower bound.")
+@click.option("--max-speakers", type=_SPEAKERS, help="An upper bound.")
 @click.option("--keep/--no-keep", default=True, help="Whether the server keeps the task.")
 @click.option("--url", help="Server; this machine's where omitted.")
 def transcribe(
@@ -45,14 +51,14 @@ def transcribe(
     out: Path | None,
     url: str | None,
     keep: bool,
-    **options: str | None,
+    **options: str | int | bool | None,
 ) -> None:
     """Upload FILES, wait, and print or write their transcripts.
 
     Progress goes to standard error; standard output holds transcripts alone. With several files,
     those that fail are named at the end and the others are done all the same.
     """
-    asked = {name: value for name, value in options.items() if value}
+    asked = {name: str(value) for name, value in options.items() if value}
     failures = []
     with ApiClient(url or load_settings().api_url) as client:
         for path in files:
@@ -96,9 +102,11 @@ def _describe(task: dict[str, Any]) -> str:
     if task["queue_position"]:
         return f"waiting, place {task['queue_position']} in the queue"
     progress = task["progress"]
-    if task["stage"] == "transcribe":
-        return f"chunk {progress['chunks_done']} of {progress['chunks_total']}"
-    return str(task["stage"])
+    if task["stage"] not in ("transcribe", "diarize"):
+        return str(task["stage"])
+    chunks = f"chunk {progress['chunks_done']} of {progress['chunks_total']}"
+    speakers = progress["diarization_percent"]
+    return chunks if speakers is None else f"{chunks}, speakers {speakers:.0f} %"
 
 
 def _deliver(text: str, path: Path, output_format: str, out: Path | None, *, many: bool) -> None:

@@ -16,9 +16,10 @@ from typing import TextIO
 
 from core.config import PROJECT_ROOT, STACK_ENV_FILE, Settings
 from core.errors import Misconfigured
+from core.messaging import DIARIZATION_QUEUE, SPEECH_QUEUE
 
 SERVERS = ("redis", "mongo")
-APPLICATIONS = ("api", "consumers")
+APPLICATIONS = ("api", "consumers", "diarizers")
 
 _LOG_BYTES = 10 * 1024 * 1024
 # A consumer gets this long after SIGTERM to finish the batch that it is at.
@@ -130,7 +131,8 @@ def _supervisor_config(
             "--log-file", "/dev/null",  # it would grow for ever; what goes to stdout is rotated
         ],
         "api": [sys.executable, PROJECT_ROOT / "cmd" / "api" / "main.py"],
-        "consumers": [sys.executable, PROJECT_ROOT / "cmd" / "consumer" / "main.py"],
+        "consumers": _consumer(SPEECH_QUEUE),
+        "diarizers": _consumer(DIARIZATION_QUEUE),
     }  # fmt: skip
     for name, argv in programs.items():
         config[f"program:{name}"] = _program(settings, name, [str(part) for part in argv])
@@ -139,23 +141,30 @@ def _supervisor_config(
 
 def _program(settings: Settings, name: str, argv: list[str]) -> dict[str, str]:
     wrapped = [sys.executable, str(PROJECT_ROOT / "internal" / "stack" / "child.py"), *argv]
-    many = name == "consumers"
-    process_name = "%(program_name)s_%(process_num)d" if many else name
+    copies = {
+        "consumers": settings.consumer_concurrency,
+        "diarizers": settings.diarization_concurrency,
+    }.get(name)
+    process_name = "%(program_name)s_%(process_num)d" if copies else name
     return {
         "command": " ".join(f'"{_escape(part)}"' for part in wrapped),
         **({} if name in SERVERS else {"directory": _escape(PROJECT_ROOT)}),
         "process_name": process_name,
-        "numprocs": str(settings.consumer_concurrency if many else 1),
+        "numprocs": str(copies or 1),
         "autostart": "true" if name in SERVERS else "false",
         "autorestart": "true",
         "startsecs": "1",
         "startretries": "10",
         "priority": "10" if name in SERVERS else "20",
-        "stopwaitsecs": str(_CONSUMER_STOP_SECONDS if many else 15),
+        "stopwaitsecs": str(_CONSUMER_STOP_SECONDS if copies else 15),
         "redirect_stderr": "true",
         "stdout_logfile": f"logs/{process_name}.log",
         "stdout_logfile_maxbytes": str(_LOG_BYTES),
     }
+
+
+def _consumer(queue: str) -> list[object]:
+    return [sys.executable, PROJECT_ROOT / "cmd" / "consumer" / "main.py", "--queue", queue]
 
 
 def _script(name: str) -> Path:

@@ -144,6 +144,12 @@ def test_short_cues_stay_on_one_line():
     assert cue.text == "The new database is very quick."
 
 
+@pytest.mark.parametrize("text", ["今日は良い", "今日は -良い"])
+def test_cues_put_no_spaces_where_the_text_has_none(text):
+    (cue,) = make_cues([segment(text, separator="")])
+    assert cue.text == text
+
+
 @subtitles
 @pytest.mark.parametrize("make", [segment, without_words])
 def test_a_segment_that_lasts_no_time_is_still_shown(name, make):
@@ -193,6 +199,16 @@ def test_json_is_the_transcript_itself():
     assert "großer" in rendered
 
 
+@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"json", "rttm"}))
+@pytest.mark.parametrize("speaker", [None, "SPEAKER_00"])
+def test_without_speakers_nothing_is_said_of_them(name, speaker):
+    """Neither in transcripts of older versions nor where nobody was told apart."""
+    parts = [segment(text, 3.0 * number) for number, text in enumerate(AWKWARD)]
+    nobody = [part | {"speaker": speaker, "overlap": False} for part in parts]
+    unknown = {"segments": nobody, "speakers": [], "turns": []}
+    assert FORMATS[name].render(unknown) == render(name, *parts)
+
+
 word_text = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Cn", "Co"]), min_size=1, max_size=30
 ).filter(lambda text: text.strip("\ufeff \u200b") and text.split())
@@ -228,3 +244,16 @@ def test_any_transcript_can_be_read_back(name, segments):
     assert all(start < end for start, end, _ in cues)
     if segments:
         assert starts[0] == pytest.approx(segments[0]["start"], abs=0.0005)
+
+
+@subtitles
+@given(segments=transcripts(), label=st.text(), data=st.data())
+def test_any_transcript_with_speakers_can_be_read_back(name, segments, label, data):
+    speaker = st.sampled_from(["A", "B", None])
+    told = [part | {"speaker": data.draw(speaker)} for part in segments]
+    transcript = {"segments": told, "speakers": [{"id": "A", "label": label}]}
+    cues = READERS[name](FORMATS[name].render(transcript))
+    named = {"A": f"{' '.join(label.split()) or 'A'}: "} if name == "srt" else {}
+    expected = make_cues(told, named)
+    assert [squeezed(text) for *_, text in cues] == [squeezed(cue.text) for cue in expected]
+    assert [end for _, end, _ in cues] == [pytest.approx(cue.end, abs=0.001) for cue in expected]

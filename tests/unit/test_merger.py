@@ -163,6 +163,13 @@ def test_times_count_from_the_start_of_the_recording():
     assert words_of(transcript) == [Word("hello", 13.5, 14.0, 0.9)]
 
 
+@pytest.mark.parametrize("text", ["今日は良い天気です。", "今日は -良い天気です。"])
+def test_words_without_spaces_between_them_stay_so(text):
+    words = tuple(Word(part, at, at + 1, 0.9) for at, part in enumerate([text[:2], text[2:]]))
+    spoken = Segment(0, 2, text, words, 0.9)
+    assert merge([ONE], [heard(0, spoken)]).text == text
+
+
 def test_words_after_a_skipped_silence_are_put_back_behind_it():
     chunk = Chunk(0, 0, 100, 0, 100, skips=((5.0, 80.0),))
     transcript = merge([chunk], [heard(0, segment(("before", 4, 5), ("after", 6, 7)))])

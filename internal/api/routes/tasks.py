@@ -6,12 +6,15 @@ import asyncio
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Body, Form, Query, Request, Response
 
-from internal.api.dependencies import OwnerDep, TasksDep
+from internal.api.dependencies import OwnerDep, SpeakersDep, TasksDep
 from internal.api.schemas import (
     ErrorBody,
     MetadataOut,
+    RediarizeIn,
+    SpeakerNames,
+    SpeakersOut,
     TaskListOut,
     TaskOut,
     TaskStatusOut,
@@ -24,7 +27,7 @@ from worker.formats import FORMATS
 
 router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"])
 
-FormatName = Literal["json", "txt", "srt", "vtt", "tsv"]
+FormatName = Literal["json", "txt", "srt", "vtt", "tsv", "rttm"]
 
 _MAX_FILE_NAME = 255
 
@@ -74,6 +77,8 @@ async def upload(
         prompt=form.prompt,
         word_timestamps=form.word_timestamps,
         chunking=form.chunking,
+        diarize=form.diarize,
+        speakers=form.speakers,
     )
     job = await tasks.create_task(owner, received, options)
     response.headers["Location"] = request.url_for("get_task", task_id=job.id).path
@@ -126,7 +131,7 @@ async def get_result(
         bool, Query(description="As a file to save, named like the upload.")
     ] = False,
 ) -> Response:
-    """Return a completed task's transcript as json, txt, srt, vtt or tsv."""
+    """Return a completed task's transcript as json, txt, srt, vtt, tsv or rttm."""
     job, transcript = await tasks.get_task_result(owner, task_id)
     entry = FORMATS[output_format]
     text = await asyncio.to_thread(entry.render, transcript)
@@ -142,6 +147,45 @@ async def get_metadata(task_id: str, tasks: TasksDep, owner: OwnerDep) -> Metada
     """Return what is known of the recording, the options, and what each stage took."""
     status = await tasks.get_task_status(owner, task_id)
     return MetadataOut.of(status.job)
+
+
+@router.patch(
+    "/{task_id}/speakers", summary="Name the speakers", responses=_errors(404, 409, 422, 503)
+)
+async def name_speakers(
+    task_id: str,
+    names: Annotated[
+        SpeakerNames, Body(examples=[{"SPEAKER_00": "Laura"}], min_length=1, max_length=1000)
+    ],
+    speakers: SpeakersDep,
+    owner: OwnerDep,
+) -> SpeakersOut:
+    """Give speakers names, which every export then shows; `null` takes a name away."""
+    return SpeakersOut.of(await speakers.name_speakers(owner, task_id, names))
+
+
+@router.post(
+    "/{task_id}/rediarize",
+    status_code=202,
+    summary="Look for the speakers again",
+    responses=_errors(404, 409, 422, 503),
+)
+async def rediarize(
+    task_id: str,
+    response: Response,
+    request: Request,
+    speakers: SpeakersDep,
+    owner: OwnerDep,
+    asked: RediarizeIn | None = None,
+) -> TaskOut:
+    """Find out who says what once more, with other hints, without transcribing again.
+
+    The transcript that there is can be fetched until the new one replaces it. Names that were given
+    stay with the voices that they were given to.
+    """
+    job = await speakers.rediarize(owner, task_id, (asked or RediarizeIn()).speakers)
+    response.headers["Location"] = request.url_for("get_task", task_id=job.id).path
+    return TaskOut.of(job)
 
 
 @router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=_errors(404, 503))

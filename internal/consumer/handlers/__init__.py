@@ -1,1 +1,1 @@
-"""RQ job functions: shells that open the parts and call a stage of `services.pipeline_service`."""
+"""RQ job functions: shells that open the parts and call a stage of `services`."""

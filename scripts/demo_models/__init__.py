@@ -1,0 +1,1 @@
+"""How the demo models are made: synthetic speech in, small models out. See README.md here."""
