@@ -1,4 +1,4 @@
-# The API and the consumers in one image; docker-compose.yml says which is which.
+# The API and all consumers in one image; docker-compose.yml says which is which.
 #
 #   docker build -t stt-backend .                       with speaker labels' packages (torch: large)
 #   docker build -t stt-backend --build-arg EXTRAS= .   without them
@@ -53,11 +53,13 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     DATA_DIR=/data \
-    MODELS_DIR=/models
+    MODELS_DIR=/models \
+    # Pipelines that were fetched from Hugging Face stay, on the volume.
+    HF_HOME=/models/huggingface
 USER stt
 VOLUME ["/data", "/models"]
 EXPOSE 8000
-# For the API; a consumer has none of its own (docker-compose.yml gives it one).
+# For the API; consumers have none of their own (docker-compose.yml gives them one).
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('API_PORT') or 8000}/health/live\", timeout=4)"]
 ENTRYPOINT ["python", "main.py"]

@@ -153,6 +153,7 @@ class DiarizationModel(_Document):
     state: DiarizationState = DiarizationState.PENDING
     progress: float = 0.0
     object: str | None = None
+    model: str | None = None
     warning: str | None = None
 
 
@@ -237,7 +238,8 @@ class JobUpdate(_Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that were set; `timings` as single keys, so that stages add theirs."""
-        changes = _plain(self.model_dump(mode="python", exclude_unset=True))
+        # Not `exclude_unset`: within the values too, it would leave defaults out of the database.
+        changes = _plain(self.model_dump(mode="python", include=self.model_fields_set))
         for stage, seconds in (changes.pop("timings", None) or {}).items():
             changes[f"timings.{stage}"] = seconds
         return dict(changes)

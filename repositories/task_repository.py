@@ -144,7 +144,13 @@ class TaskRepository:
             await self._jobs.update_one(_pending_diarization(job_id, revision), changes)
 
     async def settle_diarization(
-        self, job_id: str, revision: int, state: DiarizationState, **outcome: str | float
+        self,
+        job_id: str,
+        revision: int,
+        state: DiarizationState,
+        *,
+        seconds: float | None = None,
+        **outcome: str,
     ) -> bool:
         """Record how a diarization ended; of several that try, exactly one gets True.
 
@@ -152,13 +158,16 @@ class TaskRepository:
             job_id: Which job; it has to be processing.
             revision: Which of its diarizations.
             state: Done or failed.
+            seconds: How long it took, for the job's timings.
             outcome: Further fields of `DiarizationModel`.
         """
-        changes = {f"diarization.{name}": value for name, value in outcome.items()}
+        changes: dict[str, Any] = {f"diarization.{name}": v for name, v in outcome.items()}
         changes |= {
             "diarization.state": state.value,
             "updated_at": to_milliseconds(utc_now()),
         }
+        if seconds is not None:
+            changes["timings.diarize"] = seconds
         with _operation("settle diarization", job_id):
             result = await self._jobs.update_one(
                 _pending_diarization(job_id, revision), {"$set": changes}

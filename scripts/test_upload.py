@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 SAMPLE = Path(__file__).resolve().parent.parent / "samples" / "meeting.wav"
-FORMATS = ("txt", "json", "srt", "vtt", "tsv")
+FORMATS = ("txt", "json", "srt", "vtt", "tsv", "rttm")
 TASKS = "/api/v1/tasks"
 POLL_SECONDS = 0.5
 # Between two answers of the server; an upload may take longer to send than one answer to come.
@@ -32,7 +32,7 @@ def main() -> int:
     timeout = httpx.Timeout(ANSWER_SECONDS, write=SEND_SECONDS)
     try:
         with httpx.Client(base_url=arguments.url, timeout=timeout) as client:
-            task_id = upload(client, arguments.file)
+            task_id = upload(client, arguments.file, diarize=arguments.diarize)
             wait(client, task_id, arguments.timeout)
             print(fetch(client, task_id, arguments.format), end="")
     except SmokeError as error:
@@ -47,6 +47,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("file", nargs="?", type=Path, default=SAMPLE, help="default: the sample")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="default: %(default)s")
     parser.add_argument("--format", choices=FORMATS, default="txt", help="default: %(default)s")
+    parser.add_argument("--diarize", action="store_true", help="find out who says what, too")
     parser.add_argument(
         "--timeout", type=float, default=600, metavar="SECONDS",
         help="longest wait for the transcript; default: %(default)s",
@@ -54,12 +55,14 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def upload(client: httpx.Client, path: Path) -> str:
+def upload(client: httpx.Client, path: Path, *, diarize: bool) -> str:
     """Upload a file, streamed, and return the id of its task."""
     say(f"uploading {path.name} to {client.base_url}")
     try:
         with path.open("rb") as file:
-            task = ask(client, "POST", f"{TASKS}/upload", files={"file": (path.name, file)}).json()
+            files = {"file": (path.name, file)}
+            form = {"diarize": str(diarize).lower()}
+            task = ask(client, "POST", f"{TASKS}/upload", files=files, data=form).json()
     except OSError as error:
         raise SmokeError(f"{path} cannot be read: {error.strerror}.") from error
     return str(task["id"])
@@ -77,6 +80,8 @@ def wait(client: httpx.Client, task_id: str, timeout_seconds: float) -> None:
             say(line)
             said = line
         if status == "completed":
+            for warning in task["warnings"]:
+                say(f"note: {warning}")
             return
         if status in ("failed", "cancelled"):
             reason = (task["error"] or {}).get("message", "no reason is given")

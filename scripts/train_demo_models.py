@@ -72,14 +72,19 @@ def embedding(work: Path, real: Path | None, minutes: float, out: Path) -> None:
 @RealOption
 @click.option("--minutes", default=45.0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=MODELS / "segmentation")
-def segmentation(work: Path, real: Path | None, minutes: float, out: Path) -> None:
+@click.option("--resume", is_flag=True, help="Go on with the weights that are there.")
+def segmentation(work: Path, real: Path | None, minutes: float, out: Path, resume: bool) -> None:
     """Train the segmentation."""
+    from demo_models.checkpoint import load_weights
     from demo_models.real_speech import load_ami_meetings
     from demo_models.segmentation import Windows, frame_times, new_model, train_segmentation
 
     model = new_model()
+    if resume:
+        load_weights(model, out)
     meetings = list(load_ami_meetings(real, "trn").values()) if real else []
-    windows = Windows(_synthetic(work), _real(real), meetings, 4, frame_times(model))
+    seed = 14 if resume else 4
+    windows = Windows(_synthetic(work), _real(real), meetings, seed, frame_times(model))
     train_segmentation(windows, model, out, minutes)
 
 
@@ -142,6 +147,22 @@ def plda(work: Path, real: Path | None, pipeline: Path) -> None:
     model = import_pyannote().Model.from_pretrained(pipeline / "embedding")
     casts = [cast for cast in (_synthetic(work), _real(real)) if cast is not None]
     fit_plda(*embed_speakers(model, casts), pipeline / "plda")
+
+
+@main.command()
+@FolderOption
+@RealOption
+@click.option("--pipeline", type=click.Path(path_type=Path), default=MODELS)
+@click.option("--step", default=0.25, show_default=True, help="Share of a window.")
+def tune(work: Path, real: Path | None, pipeline: Path, step: float) -> None:
+    """Choose the clustering and write the pipeline's config.yaml."""
+    from demo_models import tuning
+
+    casts = [cast for cast in (_synthetic(work), _real(real)) if cast is not None]
+    results = sorted(tuning.tune(pipeline, casts, step), key=lambda result: result[2])
+    for clustering, parameters, rate in results[:12]:
+        click.echo(f"{100 * rate:5.1f} %  {clustering} {parameters}")
+    tuning.write_config(pipeline, *results[0][:2])
 
 
 @main.command()

@@ -26,7 +26,7 @@ from repositories.models import (
     utc_now,
 )
 from repositories.task_repository import TaskRepository
-from services.engines import DEMO_PIPELINE
+from services.engines import DEMO_PIPELINE, pipeline_name
 from services.lifecycle import audio_key, diarization_key, may_become
 from services.merge_service import MergeService, put_json
 from worker.diarizer import SpeakerHints
@@ -102,21 +102,24 @@ class DiarizationService:
             diarization=job.diarization.model_copy(update=changes),
         )
         completed = JobStatus.COMPLETED
-        await self._jobs.update_status(
+        if await self._jobs.update_status(
             job.id, completed, allowed_from=may_become(completed), update=update
-        )
+        ):
+            logger.warning("the earlier transcript stays: {}", reason)
+            if job.diarization.object:
+                await self._store.delete(job.diarization.object)
 
     async def _diarize(self, job: JobModel, revision: int, diarizer: DiarizerClient) -> None:
         started = time.monotonic()
         key = await self._store_turns(job, diarizer)
         seconds = round(time.monotonic() - started, 3)
-        outcome = {"object": key}
-        if self._settings.diarization_pipeline == DEMO_PIPELINE:
+        outcome = {"object": key, "model": pipeline_name(self._settings)}
+        if outcome["model"] == DEMO_PIPELINE:
             outcome["warning"] = _DEMO_WARNING
         done = DiarizationState.DONE
-        if await self._jobs.settle_diarization(job.id, revision, done, **outcome):
-            await self._jobs.update_job(job.id, JobUpdate(timings={"diarize": seconds}))
-        else:
+        if not await self._jobs.settle_diarization(
+            job.id, revision, done, seconds=seconds, **outcome
+        ):
             logger.warning("the diarization is no longer wanted")
             await self._store.delete(key)
 

@@ -68,6 +68,10 @@ class Dispatcher:
         for at in range(0, len(chunks), size):
             await self.dispatch(job_id, Stage.TRANSCRIBE, chunks[at : at + size])
 
+    async def has_diarizer(self) -> bool:
+        """Return whether any consumer listens to the queue of diarization."""
+        return await self._queue.count_workers(DIARIZATION_QUEUE) > 0
+
     async def dispatch_retry(
         self, job_id: str, stage: Stage, unit: Sequence[int], *, after_attempt: int
     ) -> bool:

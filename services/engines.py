@@ -9,6 +9,7 @@ from pathlib import Path
 from core.config import PROJECT_ROOT, Settings
 from worker.diarizer import DiarizerOptions
 from worker.errors import EngineMissing
+from worker.pipeline_source import is_hub_name
 from worker.transcriber import WhisperTranscriber
 
 # Where `scripts/build_whisper.py` puts what it builds.
@@ -54,6 +55,8 @@ def diarizer_options(settings: Settings) -> DiarizerOptions:
     pipeline = settings.diarization_pipeline
     if pipeline == DEMO_PIPELINE:
         pipeline = str(settings.models_dir / "demo" / "diarization")
+    elif (PROJECT_ROOT / pipeline).exists():
+        pipeline = str(PROJECT_ROOT / pipeline)
     token = settings.hf_token
     return DiarizerOptions(
         pipeline=pipeline,
@@ -63,3 +66,11 @@ def diarizer_options(settings: Settings) -> DiarizerOptions:
         batch_size=settings.diarization_batch_size,
         threads=settings.diarization_threads,
     )
+
+
+def pipeline_name(settings: Settings) -> str:
+    """Return what transcripts call the diarization pipeline: never the path of a folder."""
+    options = diarizer_options(settings)
+    if settings.diarization_pipeline == DEMO_PIPELINE or is_hub_name(options.pipeline):
+        return settings.diarization_pipeline
+    return Path(options.pipeline).name

@@ -112,12 +112,11 @@ class MergeService:
     ) -> None:
         """Store the transcript under a new name, then point the job to it, then clean up."""
         key = transcript_key(job.id, uuid.uuid4().hex[:12])
-        diarized = job.diarization is not None and job.diarization.object is not None
         values = transcript_to_dict(
             replace(transcript, warnings=(*job.all_warnings, *transcript.warnings)),
             job_id=job.id,
             model=job.options.model,
-            diarization_model=self._settings.diarization_pipeline if diarized else None,
+            diarization_model=job.diarization.model if job.diarization else None,
             timings=timings,
             word_timestamps=job.options.word_timestamps,
         )

@@ -148,7 +148,7 @@ class PipelineService:
         else:
             message = "An unexpected error in the server stopped the job. Its log has the details."
             reason = JobError(code="internal_error", message=message, retryable=True)
-        await self._fail(job_id, reason)
+        await self._fail(job_id, stage, reason)
 
     async def _begin(self, job_id: str) -> JobModel | None:
         """Mark a job as being worked on; None if there is nothing to do for it any more."""
@@ -255,10 +255,14 @@ class PipelineService:
         await self._jobs.update_job(job.id, JobUpdate(timings={"transcribe": seconds}))
         await self._merging.start_if_ready(job.id)
 
-    async def _fail(self, job_id: str, error: JobError) -> None:
+    async def _fail(self, job_id: str, stage: Stage, error: JobError) -> None:
         job = await self._jobs.get_job(job_id)
-        if job is not None and job.result is not None:
-            await self._diarization.keep_result(job, error.message)
+        if job is None or job.status.is_terminal:
+            return
+        if job.result is not None:
+            # It has been transcribed long ago: what another stage reports comes late.
+            if stage is Stage.MERGE:
+                await self._diarization.keep_result(job, error.message)
             return
         failed = JobStatus.FAILED
         update = JobUpdate(error=error, finished_at=utc_now())
@@ -267,6 +271,8 @@ class PipelineService:
         ):
             logger.bind(code=error.code).error("job failed: {}", error.message)
             await self._store.delete(audio_key(job_id))
+            if job.diarization and job.diarization.object:
+                await self._store.delete(job.diarization.object)
 
     async def _forget_stored(self, job_id: str) -> None:
         """Remove what a deleted or cancelled job left behind while it was being worked on."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import Conflict, InvalidInput, NotFound
-from core.logger import bound, logged_operation
+from core.errors import AppError, Conflict, InvalidInput, NotFound
+from core.logger import bound, logged_operation, logger
 from repositories.models import DiarizationModel, JobModel, JobStatus, JobUpdate, Stage
 from repositories.task_repository import TaskRepository
 from services.dispatcher import Dispatcher
@@ -108,8 +109,24 @@ class SpeakerService:
                 job_id, JobStatus.PROCESSING, allowed_from={JobStatus.COMPLETED}, update=update
             ):
                 raise _not_finished(job)
-            await self._dispatcher.dispatch(job_id, Stage.DIARIZE, [revision])
+            try:
+                await self._dispatcher.dispatch(job_id, Stage.DIARIZE, [revision])
+            except BaseException:
+                await asyncio.shield(self._undo(job))
+                raise
         return await self._get(owner, job_id)
+
+    async def _undo(self, job: JobModel) -> None:
+        """Complete a job as it was, whose new diarization could not be queued."""
+        update = JobUpdate(
+            stage=job.stage, diarization=job.diarization, finished_at=job.finished_at
+        )
+        try:
+            await self._jobs.update_status(
+                job.id, JobStatus.COMPLETED, allowed_from={JobStatus.PROCESSING}, update=update
+            )
+        except AppError as error:
+            logger.warning("undoing a request for speakers failed: {}", error.message)
 
     async def _get(self, owner: str, job_id: str) -> JobModel:
         job = await self._jobs.get_job(job_id, owner)

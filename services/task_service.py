@@ -36,6 +36,10 @@ from worker.constants import LANGUAGES
 # Shares of the work, for the percentage: decoding and merging are quick.
 _PERCENT_PREPARED = 5.0
 _PERCENT_TRANSCRIBED = 95.0
+_NO_DIARIZER = (
+    "No consumer serves the queue `diarization` now: the speakers wait for one "
+    "(`python main.py worker --queue diarization`)."
+)
 _HASH_BLOCK_BYTES = 1 << 20
 # Whatever the client calls it: nothing of an upload is ever served as something to run.
 _UPLOAD_TYPE = "application/octet-stream"
@@ -71,12 +75,14 @@ class TaskStatus:
         percent: 0 to 100, from finished chunks.
         eta_seconds: Expected time to the end at the speed so far; None before there is any.
         queue_position: Place among the jobs not begun, from 1; None once begun.
+        notes: What a person who waits should know now; gone when it no longer holds.
     """
 
     job: JobModel
     percent: float
     eta_seconds: float | None
     queue_position: int | None
+    notes: tuple[str, ...] = ()
 
 
 class TaskService:
@@ -142,7 +148,8 @@ class TaskService:
         position = None
         if job.status is JobStatus.PENDING:
             position = 1 + await self._jobs.count_pending_before(job.created_at)
-        return TaskStatus(job, percent_done(job), eta_seconds(job), position)
+        notes = await self._notes(job)
+        return TaskStatus(job, percent_done(job), eta_seconds(job), position, notes)
 
     async def get_task_result(self, owner: str, job_id: str) -> tuple[JobModel, dict[str, Any]]:
         """Return a finished task and its transcript's JSON values.
@@ -198,6 +205,13 @@ class TaskService:
                 "There is no task with this id. It may have been deleted.", code="task_not_found"
             )
         return job
+
+    async def _notes(self, job: JobModel) -> tuple[str, ...]:
+        asked = job.diarization
+        waits = asked is not None and asked.state is DiarizationState.PENDING and not asked.progress
+        if not waits or job.status.is_terminal or await self._dispatcher.has_diarizer():
+            return ()
+        return (_NO_DIARIZER,)
 
     async def _accept(self, create: JobCreate, file: BinaryIO) -> JobModel:
         source = create.source

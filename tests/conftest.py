@@ -102,7 +102,11 @@ def named_servers() -> dict[str, str]:
 
 
 def run_against_named_servers(backend: Stack) -> Iterator[Stack]:
-    commands = (["start"], ["worker", "--concurrency", "2"])
+    commands = (
+        ["start"],
+        ["worker", "--concurrency", "2"],
+        ["worker", "--queue", "diarization", "--concurrency", "1"],
+    )
     processes = [
         subprocess.Popen(
             [sys.executable, str(ROOT / "main.py"), *arguments], env=backend.environment, cwd=ROOT

@@ -16,7 +16,7 @@ import numpy as np
 
 from core.logger import logged_operation, logger
 from worker.constants import MIN_CHUNK_SECONDS, SAMPLE_RATE
-from worker.errors import EngineFailed
+from worker.errors import EngineFailed, EngineMissing
 from worker.pipeline_source import load_pipeline
 from worker.transcript import Diarization, SpeakerTurn
 from worker.window_sharing import share_windows
@@ -32,6 +32,7 @@ _BATCH_CPU, _BATCH_CUDA = 8, 32
 # Clustering compares all with all: beyond this many windows (5.5 h at a step of 0.25) the step
 # grows instead, or ten hours would need gigabytes for the distances.
 _MOST_WINDOWS = 8_000
+_BLOCK_SAMPLES = 1 << 20
 # Share of the time that the steps take, of which pyannote reports two as they go.
 _PROGRESS = {"segmentation": (0.0, 0.35), "embeddings": (0.35, 0.6)}
 
@@ -105,9 +106,12 @@ class PyannoteDiarizer:
 
             if options.threads is not None:
                 torch.set_num_threads(options.threads)
-            cuda = options.device == "cuda" or (
-                options.device == "auto" and torch.cuda.is_available()
-            )
+            cuda = options.device != "cpu" and torch.cuda.is_available()
+            if options.device == "cuda" and not cuda:
+                raise EngineMissing(
+                    "DIARIZATION_DEVICE is cuda, but torch finds no GPU. Set it to auto or cpu.",
+                    code="cuda_missing",
+                )
             pipeline.to(torch.device("cuda" if cuda else "cpu"))
             self._step = options.step or (_STEP_CUDA if cuda else _STEP_CPU)
             batch_size = options.batch_size or (_BATCH_CUDA if cuda else _BATCH_CPU)
@@ -118,25 +122,20 @@ class PyannoteDiarizer:
 
     def diarize(self, wav: Path, hints: SpeakerHints, on_progress: OnProgress) -> Diarization:
         """Return the speaker turns of a recording; see `Diarizer`."""
-        samples = _read_wav(wav)
-        seconds = len(samples) / SAMPLE_RATE
+        waveform = _read_wav(wav)
+        seconds = waveform.shape[1] / SAMPLE_RATE
         with logged_operation("diarize", duration_seconds=round(seconds, 1)) as outcome:
             if seconds < MIN_CHUNK_SECONDS:
                 return Diarization((), ())
-            output = self._apply(samples, hints, _Hook(on_progress))
+            output = self._apply(waveform, seconds, hints, _Hook(on_progress))
             turns = tuple(_turns(output.speaker_diarization))
             exclusive = tuple(_turns(output.exclusive_speaker_diarization))
             outcome.update(turns=len(turns), speakers=len({turn.speaker for turn in turns}))
             return Diarization(turns, exclusive)
 
-    def _apply(self, samples: np.ndarray[Any, Any], hints: SpeakerHints, hook: _Hook) -> Any:
-        import torch
-
+    def _apply(self, waveform: Any, seconds: float, hints: SpeakerHints, hook: _Hook) -> Any:
         inference = self._pipeline._segmentation
-        step = step_for(len(samples) / SAMPLE_RATE, self._step, inference.duration)
-        inference.step = step * inference.duration
-        waveform = torch.from_numpy(samples.astype(np.float32))[None] / 32768
-        del samples
+        inference.step = step_for(seconds, self._step, inference.duration) * inference.duration
         try:
             return self._pipeline(
                 {"waveform": waveform, "sample_rate": SAMPLE_RATE, "uri": "recording"},
@@ -178,9 +177,17 @@ class _Hook:
             self._on_progress(begun + share * min(1.0, completed / total))
 
 
-def _read_wav(path: Path) -> np.ndarray[Any, Any]:
+def _read_wav(path: Path) -> Any:
+    """Return a (1, samples) float32 tensor in [-1, 1]: 230 MB for an hour, and no copy of it."""
+    import torch
+
     with wave.open(str(path), "rb") as file:
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2")
+        samples = np.zeros((1, file.getnframes()), np.float32)
+        for at in range(0, samples.shape[1], _BLOCK_SAMPLES):
+            block = np.frombuffer(file.readframes(_BLOCK_SAMPLES), "<i2")
+            samples[0, at : at + len(block)] = block
+    samples /= 32768
+    return torch.from_numpy(samples)
 
 
 def _turns(annotation: Any) -> Iterator[SpeakerTurn]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import AppError
-from core.logger import logged_operation
+from core.logger import logged_operation, logger
 from worker.errors import EngineFailed, EngineMissing
 from worker.pyannote_import import check_packages, import_pyannote
 
@@ -53,7 +53,7 @@ def load_pipeline(pipeline: str, token: str | None) -> Any:
         loaded = pyannote.Pipeline.from_pretrained(pipeline, token=token)
     if not isinstance(loaded, SpeakerDiarization):
         raise EngineMissing(
-            f"{pipeline} is not a speaker diarization pipeline of pyannote.audio 4.",
+            f"{_shown(pipeline)} is not a speaker diarization pipeline of pyannote.audio 4.",
             code="diarization_pipeline_missing",
         )
     loaded.legacy = False  # such pipelines return the turns alone, without the exclusive ones
@@ -64,7 +64,7 @@ def _check_folder(folder: Path) -> None:
     """Raise `EngineMissing` unless a folder holds a pipeline."""
     if not (folder / CONFIG_NAME).is_file():
         raise EngineMissing(
-            f"There is no diarization pipeline in {folder}: it has no {CONFIG_NAME}. "
+            f"There is no diarization pipeline in {folder.name!r}: it has no {CONFIG_NAME}. "
             "Set DIARIZATION_PIPELINE to a folder that has, to a name on Hugging Face, or to demo.",
             code="diarization_pipeline_missing",
         )
@@ -72,6 +72,8 @@ def _check_folder(folder: Path) -> None:
 
 def check_pipeline(pipeline: str, token: str | None) -> None:
     """Say what keeps a pipeline from being loaded, without loading or fetching it.
+
+    One that was fetched before needs no access any more.
 
     Raises:
         EngineMissing: A package, the token, the acceptance of the licence or the pipeline itself
@@ -82,8 +84,10 @@ def check_pipeline(pipeline: str, token: str | None) -> None:
     if not is_hub_name(pipeline):
         _check_folder(Path(pipeline))
         return
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, try_to_load_from_cache
 
+    if isinstance(try_to_load_from_cache(pipeline, CONFIG_NAME), str):
+        return
     with logged_operation(
         "check access", translate=_translator(pipeline, token), quiet=True, pipeline=pipeline
     ):
@@ -124,15 +128,21 @@ def _translator(pipeline: str, token: str | None) -> Any:
                     code="hf_unreachable",
                 )
             case OSError() | ValueError() | RuntimeError() | KeyError() | TypeError():
+                logger.opt(exception=True).debug("the pipeline cannot be loaded")
                 return EngineMissing(
-                    f"The diarization pipeline {pipeline} cannot be loaded "
-                    f"({type(error).__name__}: {str(error)[:200]}).",
+                    f"The diarization pipeline {_shown(pipeline)} cannot be loaded "
+                    f"({type(error).__name__}). The log, at level DEBUG, has the details.",
                     code="diarization_pipeline_missing",
                 )
             case _:
                 return None
 
     return translate
+
+
+def _shown(pipeline: str) -> str:
+    """Return a pipeline's name as messages show it: clients need not know our folders."""
+    return pipeline if is_hub_name(pipeline) else Path(pipeline).name
 
 
 def _repository(error: Any, pipeline: str) -> str:

@@ -5,12 +5,14 @@ The consumers run the same functions one by one, with the store and the database
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -18,9 +20,11 @@ from core.logger import logged_operation
 from worker import media
 from worker.chunking import AudioChunker
 from worker.constants import SAMPLE_BYTES, SAMPLE_RATE
+from worker.diarizer import Diarizer, SpeakerHints
 from worker.merger import ResultMerger
+from worker.speakers import assign_speakers
 from worker.transcriber import Clip, TranscribeOptions, WhisperTranscriber
-from worker.transcript import Chunk, ChunkTranscript, Transcript
+from worker.transcript import Chunk, ChunkTranscript, Diarization, Transcript
 
 with warnings.catch_warnings():
     # pydub looks for an ffmpeg on the PATH when imported; it is only asked to write WAVs here.
@@ -161,8 +165,12 @@ async def process_stt_job(
     chunking: Chunking = "silence",
     max_seconds: float = 12 * 3600,
     model_name: str = "unknown",
+    diarizer: Diarizer | None = None,
+    hints: SpeakerHints | None = None,
 ) -> dict[str, Any]:
     """Transcribe a file in this process: every stage, one after the other.
+
+    Speakers are told apart where there is a diarizer.
 
     Returns:
         The transcript's JSON values, as `transcript_to_dict` makes them.
@@ -197,7 +205,13 @@ async def process_stt_job(
         )
         results = [result async for result in stage]
         clock.lap("transcribe")
+        turns = Diarization((), ())
+        if diarizer is not None:
+            found = partial(diarizer.diarize, wav, hints or SpeakerHints(), lambda _share: None)
+            turns = await asyncio.to_thread(found)
+            clock.lap("diarize")
         transcript = merge_results(prepared.chunks, results, prepared.duration)
+        transcript = assign_speakers(transcript, turns)
         transcript = replace(transcript, warnings=tuple(prepared.warnings))
         clock.lap("merge")
         return transcript_to_dict(transcript, job_id="", model=model_name, timings=clock.laps)

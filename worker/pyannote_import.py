@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from core.logger import logged_operation
+from core.logger import logged_operation, logger
 from worker.errors import EngineMissing
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -48,8 +48,9 @@ def import_pyannote() -> types.ModuleType:
             _stand_in_for_torchaudio_extension()
             return importlib.import_module("pyannote.audio")
         except (ImportError, OSError) as error:
+            logger.opt(exception=True).debug("pyannote.audio cannot be loaded")
             raise EngineMissing(
-                f"pyannote.audio cannot be loaded: {error}. {INSTALL_HINT}",
+                f"pyannote.audio cannot be loaded ({type(error).__name__}). {INSTALL_HINT}",
                 code="diarization_not_installed",
             ) from error
 

@@ -81,7 +81,9 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
 def _describe(errors: Any) -> tuple[str, str]:
     """Return a code and a sentence for the first thing wrong with a request."""
     first = errors[0]
-    field = str(first["loc"][-1])
+    if first["type"] == "json_invalid":
+        return "invalid_json", f"The body is not valid JSON: {first['ctx']['error']}."
+    field = str([part for part in first["loc"] if part != "[key]"][-1])
     if field == "file":
         return "missing_file", "No recording came with the request. Send one as the field `file`."
     if first["type"] == "extra_forbidden":

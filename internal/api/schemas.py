@@ -175,7 +175,11 @@ class TaskStatusOut(TaskOut):
     def of_status(cls, status: TaskStatus) -> Self:
         """Return a task's status as clients see it."""
         task = cls.of(status.job, eta_seconds=status.eta_seconds)
-        return task.model_copy(update={"queue_position": status.queue_position})
+        changes = {
+            "queue_position": status.queue_position,
+            "warnings": [*task.warnings, *status.notes],
+        }
+        return task.model_copy(update=changes)
 
 
 class TaskListOut(BaseModel):

@@ -39,3 +39,9 @@ def save_checkpoint(model: Any, path: Path) -> None:
     }
     path.mkdir(parents=True, exist_ok=True)
     torch.save(content, path / CHECKPOINT_NAME)
+
+
+def load_weights(model: Any, path: Path) -> None:
+    """Give a model the weights that `save_checkpoint` wrote into a folder."""
+    content = torch.load(path / CHECKPOINT_NAME, weights_only=False)
+    model.load_state_dict(content["state_dict"])

@@ -86,7 +86,9 @@ def speak_corpus(
     parts: list[NDArray[np.int16]] = []
     at = 0
     with Pool() as pool:
-        for speaker, clips in tqdm(pool.imap(_speak, work), total=voices, desc="speaking", disable=None):
+        for speaker, clips in tqdm(
+            pool.imap(_speak, work), total=voices, desc="speaking", disable=None
+        ):
             for text, samples in clips:
                 entries.append(Entry(at, len(samples), text, speaker))
                 parts.append(samples)

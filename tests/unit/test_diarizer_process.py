@@ -47,7 +47,7 @@ def diarizer(tmp_path_factory):
 
 @pytest.fixture
 def excerpt(tmp_path):
-    """The first 40 seconds of the sample; each test gets a copy, for the answer is put beside it."""
+    """The first 40 s of the sample; a copy for each test, for the answer is put beside it."""
     path = tmp_path / "audio.wav"
     with wave.open(str(SAMPLE)) as source, wave.open(str(path), "wb") as out:
         out.setparams(source.getparams())

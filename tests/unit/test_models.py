@@ -15,6 +15,8 @@ from repositories.models import (
     ChunkModel,
     ChunkResult,
     ChunkStatus,
+    DiarizationModel,
+    DiarizationState,
     JobCreate,
     JobError,
     JobModel,
@@ -24,6 +26,7 @@ from repositories.models import (
     Progress,
     Result,
     Source,
+    SpeakerModel,
     Stage,
     from_milliseconds,
     to_milliseconds,
@@ -48,10 +51,12 @@ moments = st.integers(0, 2**42).map(
 def documents(model: type[Any], **more: Any) -> st.SearchStrategy[Any]:
     """Build a document with every field given, so that none is left at its default."""
     kinds = {
-        "str": texts, "str | None": st.none() | texts, "int": integers, "bool": st.booleans(),
+        "str": texts, "str | None": st.none() | texts, "bool": st.booleans(),
+        "int": integers, "int | None": st.none() | integers,
         "float": floats, "float | None": st.none() | floats, "Moment": moments,
         "Moment | None": st.none() | moments, "list[str]": st.lists(texts, max_size=3),
         "dict[str, float]": st.dictionaries(names, floats, max_size=3),
+        "dict[str, str]": st.dictionaries(names, texts, max_size=3),
         "list[dict[str, Any]]": st.lists(st.dictionaries(names, values, max_size=4), max_size=3),
         "list[tuple[float, float]]": st.lists(st.tuples(floats, floats), max_size=3),
     }  # fmt: skip
@@ -63,7 +68,9 @@ def documents(model: type[Any], **more: Any) -> st.SearchStrategy[Any]:
 
 sources = documents(Source)
 options = documents(JobOptions, chunking=st.sampled_from(["silence", "fixed"]))
-results, progress, errors = documents(Result), documents(Progress), documents(JobError)
+progress, errors, speakers = documents(Progress), documents(JobError), documents(SpeakerModel)
+results = documents(Result, speakers=st.lists(speakers, max_size=3))
+diarizations = documents(DiarizationModel, state=st.sampled_from(DiarizationState))
 jobs = documents(
     JobModel,
     options=options,
@@ -72,6 +79,7 @@ jobs = documents(
     stage=st.sampled_from(Stage),
     progress=progress,
     result=st.none() | results,
+    diarization=st.none() | diarizations,
     error=st.none() | errors,
 )
 chunks = documents(ChunkModel, status=st.sampled_from(ChunkStatus))
@@ -155,6 +163,17 @@ def test_update_holds_what_was_set_and_nothing_else():
     assert JobUpdate(error=None, stage=Stage.DONE).to_dict() == {"error": None, "stage": "done"}
     moment = datetime(2026, 1, 31, tzinfo=UTC)
     assert JobUpdate(finished_at=moment).to_dict() == {"finished_at": to_milliseconds(moment)}
+
+
+def test_values_in_an_update_are_whole():
+    """Queries look for what a document's values hold, defaults included."""
+    diarization = DiarizationModel(num_speakers=2)
+    update = JobUpdate(progress=Progress(chunks_total=3), diarization=diarization)
+    assert update.to_dict() == {
+        "progress": {"chunks_done": 0, "chunks_total": 3},
+        "diarization": diarization.to_dict(),
+    }
+    assert diarization.to_dict().keys() == DiarizationModel.model_fields.keys()
 
 
 def test_update_adds_timings_to_those_of_other_stages():
