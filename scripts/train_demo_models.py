@@ -28,6 +28,7 @@ AssetsOption = click.option(
     "--assets", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
     help="The folder whisper/assets of the package openai-whisper.",
 )  # fmt: skip
+ResumeOption = click.option("--resume", is_flag=True, help="Go on with the weights there are.")
 MODELS = ROOT / "models" / "demo" / "diarization"
 CONVERSATIONS = ROOT / "tests" / "data" / "conversations"
 SPEECH_MODEL = ROOT / "models" / "demo" / "ggml-demo-en.bin"
@@ -59,12 +60,14 @@ def corpus(work: Path, voices: int, sentences: int) -> None:
 @RealOption
 @click.option("--minutes", default=25.0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=MODELS / "embedding")
-def embedding(work: Path, real: Path | None, minutes: float, out: Path) -> None:
+@ResumeOption
+def embedding(work: Path, real: Path | None, minutes: float, out: Path, resume: bool) -> None:
     """Train the speaker embedding."""
     from demo_models.embedding import Batches, train_embedding
 
-    batches = Batches(_synthetic(work), _real(real), seed=3, real_share=0.3)
-    train_embedding(batches, out, minutes)
+    seed = 13 if resume else 3
+    batches = Batches(_synthetic(work), _real(real), seed=seed, real_share=0.3)
+    train_embedding(batches, out, minutes, resume=resume)
 
 
 @main.command()
@@ -72,7 +75,7 @@ def embedding(work: Path, real: Path | None, minutes: float, out: Path) -> None:
 @RealOption
 @click.option("--minutes", default=45.0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=MODELS / "segmentation")
-@click.option("--resume", is_flag=True, help="Go on with the weights that are there.")
+@ResumeOption
 def segmentation(work: Path, real: Path | None, minutes: float, out: Path, resume: bool) -> None:
     """Train the segmentation."""
     from demo_models.checkpoint import load_weights
@@ -150,15 +153,15 @@ def plda(work: Path, real: Path | None, pipeline: Path) -> None:
 
 
 @main.command()
-@FolderOption
 @RealOption
 @click.option("--pipeline", type=click.Path(path_type=Path), default=MODELS)
 @click.option("--step", default=0.25, show_default=True, help="Share of a window.")
-def tune(work: Path, real: Path | None, pipeline: Path, step: float) -> None:
+def tune(real: Path | None, pipeline: Path, step: float) -> None:
     """Choose the clustering and write the pipeline's config.yaml."""
     from demo_models import tuning
 
-    casts = [cast for cast in (_synthetic(work), _real(real)) if cast is not None]
+    fresh = Cast(corpora.speak_corpus(60, 8, seed=31))
+    casts = [cast for cast in (fresh, _real(real)) if cast is not None]
     results = sorted(tuning.tune(pipeline, casts, step), key=lambda result: result[2])
     for clustering, parameters, rate in results[:12]:
         click.echo(f"{100 * rate:5.1f} %  {clustering} {parameters}")

@@ -44,7 +44,8 @@ class Dispatcher:
         Args:
             job_id: The job.
             stage: Which handler.
-            unit: What of it: the indexes of a batch's chunks, or the revision of a diarization.
+            unit: What of it: the indexes of a batch's chunks, or the revision of the diarization
+                that is made or merged.
             attempt: From 1.
             delay_seconds: Not before.
         """

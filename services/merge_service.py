@@ -72,8 +72,10 @@ class MergeService:
             return
         for stage in (Stage.TRANSCRIBE, Stage.DIARIZE):
             await self._jobs.advance_stage(job_id, stage, Stage.MERGE)
-        # Queued also by those who did not win: the id is the same, so it is queued once.
-        await self._dispatcher.dispatch(job_id, Stage.MERGE)
+        # Queued also by those who did not win: the id is the same, so it is queued once. Each
+        # diarization has a merge of its own, for RQ may not have booked the last one as ended.
+        revision = [job.diarization.revision] if job.diarization else []
+        await self._dispatcher.dispatch(job_id, Stage.MERGE, revision)
 
     async def merge(self, job_id: str) -> None:
         """Put the chunks' words together, give them speakers, store it and complete the job.

@@ -21,6 +21,7 @@ from repositories.models import (
     JobOptions,
     JobStatus,
     JobUpdate,
+    Result,
     Source,
     Stage,
     utc_now,
@@ -169,7 +170,7 @@ class TaskService:
                 status=job.status.value,
                 percent=percent_done(job),
             )
-        content = await self._store.read(job.result.object)
+        job, content = await self._read_transcript(job, job.result)
         return job, name_in(json.loads(content), job.speaker_names)
 
     async def list_tasks(
@@ -197,6 +198,16 @@ class TaskService:
             await self._chunks.delete_chunks(job.id)
             await self._store.delete_prefix(job_prefix(job.id))
             await self._jobs.delete_job(job.id)
+
+    async def _read_transcript(self, job: JobModel, result: Result) -> tuple[JobModel, bytes]:
+        """Read a transcript; if another has just replaced it, that one and the job as it is now."""
+        try:
+            return job, await self._store.read(result.object)
+        except NotFound:
+            now = await self._get(job.owner, job.id)
+            if now.result is None or now.result.object == result.object:
+                raise
+            return now, await self._store.read(now.result.object)
 
     async def _get(self, owner: str, job_id: str) -> JobModel:
         job = await self._jobs.get_job(job_id, owner)

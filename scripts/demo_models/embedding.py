@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from demo_models.checkpoint import save_checkpoint
+from demo_models.checkpoint import load_weights, save_checkpoint
 from demo_models.conversations import Cast, Samples, add_echo, add_noise, play_faster
 from demo_models.training import train
 from synthesis.clip import RATE
@@ -32,6 +32,7 @@ _BATCH = 64
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 1.2, 4.0
 _MARGIN, _SCALE = 0.2, 30.0
 _LEARNING_RATE = 2e-3
+_FITTING_BATCHES = 60
 
 
 class AngularMargin(torch.nn.Module):
@@ -40,6 +41,13 @@ class AngularMargin(torch.nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.centres = torch.nn.Parameter(torch.randn(classes, DIMENSION) * 0.01)
+
+    @torch.no_grad()
+    def fit(self, model: Any, batches: Batches) -> None:
+        """Put each class's centre where a trained model has its embeddings, for a start."""
+        for _ in range(_FITTING_BATCHES):
+            waveforms, labels = batches.next()
+            self.centres.index_add_(0, labels, F.normalize(model(waveforms)))
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor, margin: float) -> Any:
         """Return the loss of (batch, DIMENSION) embeddings with (batch,) class indexes."""
@@ -101,10 +109,20 @@ class Batches:
         return np.ascontiguousarray(crop * np.float32(10 ** (chance.uniform(-15, 6) / 20)))
 
 
-def train_embedding(batches: Batches, out: Path, minutes: float) -> None:
-    """Train for a given time and write a checkpoint that pyannote loads."""
+def train_embedding(batches: Batches, out: Path, minutes: float, *, resume: bool) -> None:
+    """Train for a given time and write a checkpoint that pyannote loads.
+
+    Args:
+        batches: The voices.
+        out: Folder of the checkpoint.
+        minutes: How long to train.
+        resume: Go on with the weights that are there.
+    """
     model = new_model()
     head = AngularMargin(batches.class_count)
+    if resume:
+        load_weights(model, out)
+        head.fit(model, batches)
     print(f"{batches.class_count} speakers, {sum(p.numel() for p in model.parameters()):,} weights")
 
     def loss_of_batch(spent: float) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Choosing how embeddings are clustered: every setting of a grid, on voices of the training kind.
+"""Choosing how embeddings are clustered: every setting of a grid, on voices made new.
 
 Segmentation and embedding are computed once for each recording; only what follows is repeated.
 """
@@ -18,6 +18,9 @@ from demo_models.evaluation import Recording, error_rates
 from worker.pipeline_source import CONFIG_NAME, load_pipeline
 
 CONVERSATIONS = 16
+# Played so much faster or slower, a voice of the training is one that was not in it. With voices
+# that were, every setting does well, and the best of them splits strangers in two.
+_WARP = (0.8, 1.25)
 
 _AGGLOMERATIVE: dict[str, list[Any]] = {
     "method": ["centroid", "average"],
@@ -25,7 +28,7 @@ _AGGLOMERATIVE: dict[str, list[Any]] = {
     "min_cluster_size": [2, 4, 8],
 }
 _VBX: dict[str, list[Any]] = {
-    "threshold": [0.5, 0.6, 0.7, 0.8],
+    "threshold": [0.6, 0.8],
     "Fa": [0.05, 0.1, 0.2, 0.4],
     "Fb": [0.5, 1.0, 2.0, 4.0],
 }
@@ -83,7 +86,8 @@ def _conversations(casts: list[Cast]) -> Iterator[Recording]:
         cast = casts[number % len(casts)]
         count = chance.choice([1, 2, 2, 3, 3, 4])
         speakers = chance.sample(cast.speakers, count)
-        samples, turns = converse(cast, speakers, chance.uniform(40, 90), chance, Manner(0.08))
+        seconds = chance.uniform(40, 90)
+        samples, turns = converse(cast, speakers, seconds, chance, Manner(0.08), _WARP)
         yield Recording(f"tuning-{number}", samples, turns)
 
 

@@ -124,9 +124,7 @@ def test_it_can_be_asked_for_again_and_again(
 
 
 @pytest.mark.parametrize("diarize", ["true", "false"])
-def test_speakers_of_an_unfinished_task(
-    api: httpx.Client, short_wav: Path, diarize: str
-) -> None:
+def test_speakers_of_an_unfinished_task(api: httpx.Client, short_wav: Path, diarize: str) -> None:
     task_id = upload(api, short_wav, diarize=diarize).json()["id"]
     for response in (
         api.patch(f"{TASKS}/{task_id}/speakers", json={"SPEAKER_00": "Ann"}),

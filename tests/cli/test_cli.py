@@ -74,7 +74,7 @@ def test_doctor_finds_all_well(stack: Stack) -> None:
     ran = stack.command("doctor")
 
     names = [line.split()[1] for line in ran.stdout.splitlines() if line.startswith("ok")]
-    assert names == [
+    assert [name for name in names if name != "speakers"] == [  # those may be missing
         "python", "ffmpeg", "whisper", "model", "disk", "mongodb", "redis", "storage", "api",
     ]  # fmt: skip
 

@@ -77,9 +77,7 @@ not_waiting = pytest.mark.parametrize("fields", NOT_WAITING, ids=str)
 async def test_progress_of_diarization_only_rises(jobs, database):
     before = await diarizing(database)
     shares = random.Random(1).sample([at / 64 for at in range(17, 49)], 32)
-    await asyncio.gather(
-        *(jobs.record_diarization_progress("job-1", 3, share) for share in shares)
-    )
+    await asyncio.gather(*(jobs.record_diarization_progress("job-1", 3, share) for share in shares))
     await jobs.record_diarization_progress("job-1", 3, 0.5)
     after = await jobs.get_job("job-1")
     assert after.diarization == before.diarization.model_copy(update={"progress": 0.75})

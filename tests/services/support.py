@@ -102,10 +102,20 @@ async def store_chunks(
         heard = [_segment(TEXTS[index])] if status is ChunkStatus.DONE else []
         chunks.append(
             ChunkModel(
-                id=ChunkModel.make_id(JOB, index), job_id=JOB, index=index, start=start, end=end,
-                core_start=start, core_end=end, has_speech=True, status=status, segments=heard,
-                language="en", covered_seconds=3.0, speech_seconds=3.0,
-            )  # fmt: skip
+                id=ChunkModel.make_id(JOB, index),
+                job_id=JOB,
+                index=index,
+                start=start,
+                end=end,
+                core_start=start,
+                core_end=end,
+                has_speech=True,
+                status=status,
+                segments=heard,
+                language="en",
+                covered_seconds=3.0,
+                speech_seconds=3.0,
+            )
         )
     await parts.chunks.replace_chunks(JOB, chunks)
 
@@ -174,9 +184,7 @@ class StandInDiarizer:
     hints: list[SpeakerHints] = field(default_factory=list)
     heard: list[tuple[int, int, int]] = field(default_factory=list)
 
-    async def diarize(
-        self, wav: Path, hints: SpeakerHints, on_progress: OnProgress
-    ) -> Diarization:
+    async def diarize(self, wav: Path, hints: SpeakerHints, on_progress: OnProgress) -> Diarization:
         self.hints.append(hints)
         with wave.open(str(wav)) as file:
             self.heard.append((file.getframerate(), file.getnchannels(), file.getnframes()))

@@ -51,7 +51,7 @@ async def test_after_the_last_attempt_the_job_goes_on_without_speakers(
     job = await parts.jobs.get_job(JOB)
     assert (job.diarization.state, job.stage) == (FAILED, Stage.MERGE)
     assert job.all_warnings == [f"There are no speaker labels: {reason}"]
-    assert queues.ids() == [f"{JOB}-merge-0-1"]
+    assert queues.ids() == [f"{JOB}-merge-1-1"]
 
 
 async def test_what_cannot_pass_is_given_up_at_once(parts, queues):
@@ -60,7 +60,7 @@ async def test_what_cannot_pass_is_given_up_at_once(parts, queues):
     await parts.pipeline.after_failure(JOB, Stage.DIARIZE, 1, [1], MISSING)
     job = await parts.jobs.get_job(JOB)
     assert (job.status, job.diarization.state) == (JobStatus.PROCESSING, FAILED)
-    assert queues.ids() == [f"{JOB}-merge-0-1"]
+    assert queues.ids() == [f"{JOB}-merge-1-1"]
 
 
 async def test_given_up_while_words_are_missing_the_words_are_waited_for(parts, queues):

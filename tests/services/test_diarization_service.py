@@ -26,7 +26,7 @@ from worker.errors import EngineFailed, EngineMissing
 from worker.transcript import Diarization
 
 DONE, FAILED = DiarizationState.DONE, DiarizationState.FAILED
-MERGE = f"{JOB}-merge-0-1"
+MERGE = f"{JOB}-merge-1-1"
 MISSING = EngineMissing("There is no pipeline in 'diarization'.", code="no_pipeline")
 
 
@@ -81,6 +81,18 @@ async def test_a_diarization_that_was_replaced_does_nothing(parts, queues, revis
     assert await diarization_of(parts) == before.diarization
     assert queues.ids() == []
     assert await kept(parts) == ["audio.wav"]
+
+
+@pytest.mark.parametrize("status", set(JobStatus) - {JobStatus.PROCESSING})
+@pytest.mark.usefixtures("audio")
+async def test_a_job_that_is_not_being_processed_costs_no_engine_time(parts, queues, status):
+    before = await stored(parts, status=status)
+    await store_chunks(parts)
+    diarizer = StandInDiarizer(ANN_THEN_BO)
+    await parts.diarization.diarize(JOB, 1, diarizer)
+    assert diarizer.hints == []
+    assert await parts.jobs.get_job(JOB) == before
+    assert queues.ids() == []
 
 
 @pytest.mark.usefixtures("audio")

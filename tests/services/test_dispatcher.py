@@ -25,6 +25,7 @@ def dispatcher(parts) -> Dispatcher:
         (Stage.DIARIZE, [1], 1, DIARIZATION_QUEUE, "j-diarize-1-1", ["j", 1, [1]]),
         (Stage.DIARIZE, [7], 3, DIARIZATION_QUEUE, "j-diarize-7-3", ["j", 3, [7]]),
         (Stage.MERGE, [], 1, SPEECH_QUEUE, "j-merge-0-1", ["j", 1]),
+        (Stage.MERGE, [3], 2, SPEECH_QUEUE, "j-merge-3-2", ["j", 2, [3]]),
     ],
 )
 async def test_stage_becomes_a_call_on_the_queue_of_its_consumers(

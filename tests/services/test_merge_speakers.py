@@ -124,9 +124,7 @@ async def test_the_new_transcript_takes_the_place_of_the_old_one(parts):
 
 async def test_a_merge_that_runs_twice_leaves_one_transcript(parts):
     await rediarized(parts, BO_ALONE)
-    await asyncio.gather(
-        *(parts.merging.merge(JOB) for _ in range(3)), return_exceptions=True
-    )
+    await asyncio.gather(*(parts.merging.merge(JOB) for _ in range(3)), return_exceptions=True)
     await parts.merging.merge(JOB)
     job = await parts.jobs.get_job(JOB)
     assert job.status is JobStatus.COMPLETED

@@ -15,7 +15,7 @@ from repositories.models import (
 )
 from tests.services.support import JOB, finish_chunk, store_chunks, stored
 
-MERGE = f"{JOB}-merge-0-1"
+MERGE = f"{JOB}-merge-1-1"
 DONE, PENDING = ChunkStatus.DONE, ChunkStatus.PENDING
 HALF = (DONE, PENDING)
 ENDS = [DiarizationState.DONE, DiarizationState.FAILED]
@@ -62,7 +62,7 @@ async def test_nobody_asked_for_speakers(parts, queues):
 
 
 async def test_both_at_the_same_time(parts, queues):
-    """Each side records its end and then looks: in any order of these steps, one merge is queued."""
+    """Each side records its end and then looks: in any order, one merge is queued."""
     await stored(parts)
     await store_chunks(parts, HALF)
 

@@ -27,9 +27,7 @@ async def test_asking_again_starts_a_diarization_of_its_own(parts, queues, befor
     job = await completed(parts, diarization=before, speaker_names={"SPEAKER_00": "Ann"})
     again = await parts.speakers.rediarize("ann", JOB, RequestedSpeakers(None, 2, 4))
     assert (again.status, again.stage) == (JobStatus.PROCESSING, Stage.DIARIZE)
-    assert again.diarization == DiarizationModel(
-        revision=revision, min_speakers=2, max_speakers=4
-    )
+    assert again.diarization == DiarizationModel(revision=revision, min_speakers=2, max_speakers=4)
     assert again.finished_at is None
     assert (again.result, again.speaker_names) == (job.result, job.speaker_names)
     (call,) = queues.all()

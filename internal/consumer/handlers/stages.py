@@ -43,9 +43,9 @@ def diarize(job_id: str, attempt: int, revision: list[int]) -> None:
     )
 
 
-def merge(job_id: str, attempt: int) -> None:
-    """Put the chunks together and complete the job."""
-    _run(Stage.MERGE, job_id, attempt, lambda parts: parts.merging.merge(job_id))
+def merge(job_id: str, attempt: int, revision: Sequence[int] = ()) -> None:
+    """Put the chunks, and the speakers if they were asked for, together; complete the job."""
+    _run(Stage.MERGE, job_id, attempt, lambda parts: parts.merging.merge(job_id), revision)
 
 
 def _run(
