@@ -156,9 +156,13 @@ def plda(work: Path, real: Path | None, pipeline: Path) -> None:
 @RealOption
 @click.option("--pipeline", type=click.Path(path_type=Path), default=MODELS)
 @click.option("--step", default=0.25, show_default=True, help="Share of a window.")
-def tune(real: Path | None, pipeline: Path, step: float) -> None:
-    """Choose the clustering and write the pipeline's config.yaml."""
+@click.option("--window", default=4.0, show_default=True, help="Seconds that are seen at once.")
+def tune(real: Path | None, pipeline: Path, step: float, window: float) -> None:
+    """Set the window, choose the clustering, and write the pipeline's config.yaml."""
     from demo_models import tuning
+    from demo_models.checkpoint import set_window
+
+    set_window(pipeline / "segmentation", window)
 
     fresh = Cast(corpora.speak_corpus(60, 8, seed=31))
     casts = [cast for cast in (fresh, _real(real)) if cast is not None]

@@ -24,14 +24,14 @@ from worker.window_sharing import share_windows
 Device = Literal["auto", "cpu", "cuda"]
 OnProgress = Callable[[float], None]
 
-# Windows of ten seconds are moved on by this share of their length. pyannote's default of 0.1
-# looks at everything ten times; docs/benchmarks.md has what larger steps gain and cost.
+# Windows are moved on by this share of their length. pyannote's default of 0.1 looks at everything
+# ten times; docs/benchmarks.md has what larger steps gain and cost.
 _STEP_CPU, _STEP_CUDA = 0.25, 0.1
 # Windows that go through the networks at once.
 _BATCH_CPU, _BATCH_CUDA = 8, 32
-# Clustering compares all with all: beyond this many windows (5.5 h at a step of 0.25) the step
+# Clustering compares all with all: beyond this many windows (3 h at a step of a second) the step
 # grows instead, or ten hours would need gigabytes for the distances.
-_MOST_WINDOWS = 8_000
+_MOST_WINDOWS = 12_000
 _BLOCK_SAMPLES = 1 << 20
 # Share of the time that the steps take, of which pyannote reports two as they go.
 _PROGRESS = {"segmentation": (0.0, 0.35), "embeddings": (0.35, 0.6)}

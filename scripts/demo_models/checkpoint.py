@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,12 @@ def load_weights(model: Any, path: Path) -> None:
     """Give a model the weights that `save_checkpoint` wrote into a folder."""
     content = torch.load(path / CHECKPOINT_NAME, weights_only=False)
     model.load_state_dict(content["state_dict"])
+
+
+def set_window(path: Path, seconds: float) -> None:
+    """Have the pipeline give a trained segmentation windows of another length."""
+    import_pyannote()
+    content = torch.load(path / CHECKPOINT_NAME, weights_only=False)
+    described = content["pyannote.audio"]
+    described["specifications"] = replace(described["specifications"], duration=seconds)
+    torch.save(content, path / CHECKPOINT_NAME)
