@@ -95,13 +95,20 @@ def check_pipeline(pipeline: str, token: str | None) -> None:
 
 
 def _translator(pipeline: str, token: str | None) -> Any:
-    """Return a map from the loaders' errors to ours."""
+    """Return a map from the loaders' errors, of which there is no end, to ours."""
 
-    def translate(error: Exception) -> AppError | None:
+    def translate(error: Exception) -> AppError:
         import httpx
         from huggingface_hub import errors
 
+        unreachable = EngineFailed(
+            f"{pipeline} is not on this machine and Hugging Face cannot be reached "
+            f"({type(error).__name__}).",
+            code="hf_unreachable",
+        )
         match error:
+            case errors.LocalEntryNotFoundError():  # a kind of EntryNotFoundError: before that one
+                return unreachable
             case errors.GatedRepoError() | errors.RepositoryNotFoundError() if not token:
                 return EngineMissing(
                     f"Fetching {_repository(error, pipeline)} needs a token. Create one at "
@@ -122,20 +129,14 @@ def _translator(pipeline: str, token: str | None) -> Any:
                     code="diarization_pipeline_missing",
                 )
             case errors.HfHubHTTPError() | errors.OfflineModeIsEnabled() | httpx.HTTPError():
-                return EngineFailed(
-                    f"{pipeline} is not on this machine and Hugging Face cannot be reached "
-                    f"({type(error).__name__}).",
-                    code="hf_unreachable",
-                )
-            case OSError() | ValueError() | RuntimeError() | KeyError() | TypeError():
+                return unreachable
+            case _:
                 logger.opt(exception=True).debug("the pipeline cannot be loaded")
                 return EngineMissing(
                     f"The diarization pipeline {_shown(pipeline)} cannot be loaded "
                     f"({type(error).__name__}). The log, at level DEBUG, has the details.",
                     code="diarization_pipeline_missing",
                 )
-            case _:
-                return None
 
     return translate
 

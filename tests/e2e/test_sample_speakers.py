@@ -126,10 +126,3 @@ def test_the_command_line_prints_a_conversation(stack: Stack):
     lines = ran.stdout.splitlines()
     assert lines[0].startswith("Speaker 1: Good morning everyone.")
     assert {line.partition(":")[0] for line in lines} == {f"Speaker {n}" for n in (1, 2, 3)}
-
-
-def test_the_sample_is_told_apart_with_the_number_given(api, sample_truth):
-    task = upload(api, SAMPLE, diarize="true", num_speakers="3").json()
-    wait_for_end(api, task["id"])
-    turns = [SpeakerTurn(**turn) for turn in result(api, task)["turns"]]
-    assert diarization_error(sample_truth["turns"], turns, seconds=sample_truth["duration"]) < 0.1

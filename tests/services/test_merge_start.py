@@ -58,7 +58,7 @@ async def test_nobody_asked_for_speakers(parts, queues):
     await stored(parts, diarization=None)
     await store_chunks(parts)
     await parts.merging.start_if_ready(JOB)
-    assert (await stage_of(parts), queues.ids()) == (Stage.MERGE, [MERGE])
+    assert (await stage_of(parts), queues.ids()) == (Stage.MERGE, [f"{JOB}-merge-0-1"])
 
 
 async def test_both_at_the_same_time(parts, queues):
