@@ -98,7 +98,6 @@ def _translator(pipeline: str, token: str | None) -> Any:
     """Return a map from the loaders' errors, of which there is no end, to ours."""
 
     def translate(error: Exception) -> AppError:
-        import httpx
         from huggingface_hub import errors
 
         unreachable = EngineFailed(
@@ -128,7 +127,9 @@ def _translator(pipeline: str, token: str | None) -> Any:
                     "HF_TOKEN may read. Check DIARIZATION_PIPELINE and the token.",
                     code="diarization_pipeline_missing",
                 )
-            case errors.HfHubHTTPError() | errors.OfflineModeIsEnabled() | httpx.HTTPError():
+            case errors.HfHubHTTPError() | errors.OfflineModeIsEnabled():
+                return unreachable
+            case _ if type(error).__module__.startswith("httpx"):  # whichever the hub's client has
                 return unreachable
             case _:
                 logger.opt(exception=True).debug("the pipeline cannot be loaded")
