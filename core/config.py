@@ -75,11 +75,23 @@ class Settings(BaseSettings):
     # Limits
     max_upload_bytes: int = Field(500 * 1024 * 1024, ge=1)
     max_duration_seconds: float = Field(12 * 3600.0, gt=0)
+    max_open_tasks: int = Field(2_000, ge=1)
+    max_open_tasks_per_owner: int = Field(500, ge=1)
+    min_free_disk_bytes: int = Field(1024**3, ge=0)
+
+    # Keeping
+    retention_hours: float | None = Field(None, gt=0)
+    reuse_transcripts: bool = True
 
     # Consumers
     consumer_concurrency: int = Field(2, ge=1, le=256)
     transcribe_batch_chunks: int = Field(4, ge=1)
-    job_max_attempts: int = Field(3, ge=1)
+    chunk_timeout_seconds: float = Field(600, gt=0)
+    short_recording_seconds: float = Field(120, ge=0)
+    job_max_attempts: int = Field(5, ge=1)
+    reconcile_seconds: float = Field(5, gt=0)
+    sweep_seconds: float = Field(60, gt=0)
+    orphan_grace_seconds: float = Field(3600, ge=1)
 
     @property
     def temp_dir(self) -> Path:

@@ -8,7 +8,7 @@ May import `core.config`, `core.errors` and `core.logger`.
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from motor.motor_asyncio import (
@@ -118,11 +118,25 @@ class MongoDB:
         with logged_operation("ping MongoDB", translate=translate_mongo_error, quiet=True):
             await self._database.command("ping")
 
+    async def server_time(self) -> datetime:
+        """Return the server's clock, in UTC.
+
+        Raises:
+            DatabaseUnavailable: No answer in `mongodb_timeout_ms` (retryable).
+        """
+        with logged_operation("ask MongoDB the time", translate=translate_mongo_error, quiet=True):
+            answer = await self._client_or_raise().admin.command("hello")
+        moment: datetime = answer["localTime"]
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
     @property
     def _database(self) -> AsyncIOMotorDatabase[Document]:
+        return self._client_or_raise()[self._settings.mongodb_database]
+
+    def _client_or_raise(self) -> AsyncIOMotorClient[Document]:
         if self._client is None:
             raise RuntimeError("MongoDB.connect() has not been called")
-        return self._client[self._settings.mongodb_database]
+        return self._client
 
 
 _current: MongoDB | None = None

@@ -4,7 +4,8 @@
     ├── TransientError            retrying the same call may succeed
     │   ├── DatabaseUnavailable   MongoDB cannot be reached or did not answer in time
     │   ├── StorageUnavailable    the object store cannot be reached, or its disk is full
-    │   └── QueueUnavailable      Redis cannot be reached
+    │   ├── QueueUnavailable      Redis cannot be reached
+    │   └── TooManyTasks          a limit of open tasks is reached
     └── PermanentError            the same call will fail again
         ├── NotFound              no such job, object or route
         ├── Conflict              the job is not in a state that allows it
@@ -67,6 +68,12 @@ class QueueUnavailable(TransientError):
     """Redis cannot be reached."""
 
     code = "queue_unavailable"
+
+
+class TooManyTasks(TransientError):
+    """As many tasks are open as are allowed."""
+
+    code = "too_many_tasks"
 
 
 class NotFound(PermanentError):

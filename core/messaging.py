@@ -11,7 +11,6 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis import Redis
@@ -30,7 +29,7 @@ from redis.exceptions import (
 from redis.retry import Retry as RedisRetry
 from rq import Queue, Worker
 from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
-from rq.job import Job, JobStatus, Retry
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from core.config import Settings, load_settings
@@ -45,14 +44,14 @@ T = TypeVar("T")
 
 # Prepare, transcribe and merge: everything that needs a processor and whisper.cpp.
 SPEECH_QUEUE = "speech"
+# The same, for those who do only that of short recordings.
+SHORT_QUEUE = "short"
 # Who speaks when: needs torch, and is served best by a GPU.
 DIARIZATION_QUEUE = "diarization"
-QUEUES = (SPEECH_QUEUE, DIARIZATION_QUEUE)
+QUEUES = (SPEECH_QUEUE, SHORT_QUEUE, DIARIZATION_QUEUE)
 
-# RQ's own record of a finished or failed job is kept this long, for `status` only.
-_RECORD_TTL_SECONDS = 3600
-# A killed work-horse is noticed by RQ itself, which then runs the job again this often.
-_RETRIES_AFTER_CRASH = 3
+# RQ's own record of a call that failed (its work-horse was killed) is kept this long.
+_RECORD_TTL_SECONDS = 600
 _ENDED = {JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED}
 
 
@@ -62,7 +61,6 @@ class QueueStats:
 
     queued: int
     started: int
-    scheduled: int
     failed: int
     workers: int
 
@@ -121,7 +119,6 @@ class RedisQueueManager:
         *args: str | int | list[int],
         job_id: str,
         timeout_seconds: float,
-        delay_seconds: float = 0,
     ) -> None:
         """Queue a call of `function(*args)`; one that is waiting or running already stays as it is.
 
@@ -131,7 +128,6 @@ class RedisQueueManager:
             args: JSON values.
             job_id: Derived from the unit of work, so that asking twice queues once.
             timeout_seconds: After which RQ stops the call.
-            delay_seconds: Not before this much time has passed.
         """
 
         def enqueue() -> None:
@@ -142,16 +138,11 @@ class RedisQueueManager:
                 args=args,
                 job_id=job_id,
                 timeout=math.ceil(timeout_seconds),
-                result_ttl=_RECORD_TTL_SECONDS,
+                result_ttl=0,
                 failure_ttl=_RECORD_TTL_SECONDS,
-                retry=Retry(max=_RETRIES_AFTER_CRASH),
             )
             with contextlib.suppress(DuplicateJobError):
-                if delay_seconds > 0:
-                    due = datetime.now(UTC) + timedelta(seconds=delay_seconds)
-                    target.schedule_job(job, due, unique=True)
-                else:
-                    target.enqueue_job(job, unique=True)
+                target.enqueue_job(job, unique=True)
 
         await self._run("enqueue", enqueue, queue=queue, rq_job=job_id)
 
@@ -171,6 +162,10 @@ class RedisQueueManager:
             return {name: self._stats(name) for name in QUEUES}
 
         return await self._run("get queue stats", stats)
+
+    async def count_queued(self, queue: str) -> int:
+        """Return how many calls wait on a queue."""
+        return await self._run("count queued calls", lambda: self._queue(queue).count)
 
     async def count_workers(self, queue: str) -> int:
         """Return how many consumers listen to a queue."""
@@ -211,7 +206,6 @@ class RedisQueueManager:
         return QueueStats(
             queued=queue.count,
             started=queue.started_job_registry.count,
-            scheduled=queue.scheduled_job_registry.count,
             failed=queue.failed_job_registry.count,
             workers=Worker.count(queue=queue),
         )

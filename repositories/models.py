@@ -13,11 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-
-def utc_now() -> datetime:
-    """Return the current time in UTC, in the milliseconds that MongoDB keeps."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+from core.clock import utc_now
 
 
 def to_milliseconds(moment: datetime) -> int:
@@ -33,6 +29,9 @@ def from_milliseconds(value: Any) -> Any:
 Moment = Annotated[
     datetime, BeforeValidator(from_milliseconds), PlainSerializer(to_milliseconds, return_type=int)
 ]
+
+
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class JobStatus(StrEnum):
@@ -64,8 +63,8 @@ class ChunkStatus(StrEnum):
     """Where a chunk stands."""
 
     PENDING = "pending"
-    RUNNING = "running"
     DONE = "done"
+    FAILED = "failed"  # the engine fails on it again and again: a gap in the transcript
 
 
 class DiarizationState(StrEnum):
@@ -74,6 +73,22 @@ class DiarizationState(StrEnum):
     PENDING = "pending"
     DONE = "done"
     FAILED = "failed"
+
+
+class UnitKind(StrEnum):
+    """What is to be done in a unit of work."""
+
+    PREPARE = "prepare"
+    TRANSCRIBE = "transcribe"
+    DIARIZE = "diarize"
+    MERGE = "merge"
+
+
+class UnitState(StrEnum):
+    """Where a unit of work stands; one that is done is removed."""
+
+    OPEN = "open"
+    RUNNING = "running"
 
 
 class _Document(BaseModel):
@@ -107,7 +122,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-class JobOptions(_Document):
+class SpeakerCounts(_Document):
+    """What is known about the number of speakers; None is nothing."""
+
+    num_speakers: int | None = None
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """These three alone, by name."""
+        return {name: getattr(self, name) for name in SpeakerCounts.model_fields}
+
+
+class JobOptions(SpeakerCounts):
     """What the client asked for; never changes after the upload."""
 
     language: str = "auto"
@@ -116,9 +144,6 @@ class JobOptions(_Document):
     word_timestamps: bool = True
     chunking: Literal["silence", "fixed"] = "silence"
     diarize: bool = False
-    num_speakers: int | None = None
-    min_speakers: int | None = None
-    max_speakers: int | None = None
 
 
 class Source(_Document):
@@ -140,16 +165,13 @@ class Progress(_Document):
     chunks_total: int = 0
 
 
-class DiarizationModel(_Document):
+class DiarizationModel(SpeakerCounts):
     """Finding out who speaks when: what was asked last, and how far it is.
 
     `revision` counts how often it was asked; what arrives late for an earlier one is dropped.
     """
 
     revision: int = 1
-    num_speakers: int | None = None
-    min_speakers: int | None = None
-    max_speakers: int | None = None
     state: DiarizationState = DiarizationState.PENDING
     progress: float = 0.0
     object: str | None = None
@@ -174,6 +196,7 @@ class Result(_Document):
     segments: int
     words: int
     speakers: list[SpeakerModel] = []
+    gaps: int = 0
 
 
 class JobError(_Document):
@@ -185,17 +208,22 @@ class JobError(_Document):
 
 
 class JobCreate(_Document):
-    """What is known of a job when it is accepted."""
+    """What is known of a job when it is accepted; `keep_hours` counts from its end."""
 
     id: str
     owner: str
     options: JobOptions
     source: Source
+    keep_hours: float | None = None
 
 
 class JobModel(JobCreate):
-    """A job: one recording on its way to a transcript."""
+    """A job: one recording on its way to a transcript.
 
+    `attempt` counts how often it was begun: once, and again each time somebody asked to retry it.
+    """
+
+    attempt: int = 1
     status: JobStatus = JobStatus.PENDING
     stage: Stage = Stage.PREPARE
     progress: Progress = Field(default_factory=Progress)
@@ -211,6 +239,8 @@ class JobModel(JobCreate):
     started_at: Moment | None = None
     transcribing_since: Moment | None = None
     finished_at: Moment | None = None
+    expires_at: Moment | None = None
+    reused_from: str | None = None
 
     @property
     def all_warnings(self) -> list[str]:
@@ -223,6 +253,7 @@ class JobModel(JobCreate):
 class JobUpdate(_Document):
     """Changes to a job; fields left out stay as they are."""
 
+    attempt: int | None = None
     stage: Stage | None = None
     progress: Progress | None = None
     duration: float | None = None
@@ -235,6 +266,7 @@ class JobUpdate(_Document):
     started_at: Moment | None = None
     transcribing_since: Moment | None = None
     finished_at: Moment | None = None
+    expires_at: Moment | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that were set; `timings` as single keys, so that stages add theirs."""
@@ -258,7 +290,8 @@ class ChunkModel(ChunkResult):
     """A stretch of a recording, transcribed as one.
 
     `[start, end)` without `skips` is the audio that the engine hears; `[core_start, core_end)` the
-    stretch whose words count. The cores of a job's chunks tile the recording.
+    stretch whose words count. The cores of a job's chunks tile the recording. `holder` is the unit
+    claim that may commit its result.
     """
 
     id: str
@@ -271,10 +304,76 @@ class ChunkModel(ChunkResult):
     has_speech: bool
     skips: list[tuple[float, float]] = []
     status: ChunkStatus = ChunkStatus.PENDING
-    attempt: int = 0
-    lease_until: Moment | None = None
+    holder: str | None = None
+    error: JobError | None = None
 
     @staticmethod
     def make_id(job_id: str, index: int) -> str:
         """Return the id of a job's chunk."""
         return f"{job_id}:{index}"
+
+
+class UnitCreate(_Document):
+    """A piece of a job's work that one consumer does at a time.
+
+    Attributes:
+        id: Derived from what is to be done, so that adding it twice adds it once.
+        job_id: Whose.
+        kind: What is to be done.
+        queue: Which consumers may do it.
+        chunks: Of a transcription: the indexes of its chunks.
+        revision: Of a diarization or merge: which one.
+        cost_seconds: Audio to go through, for the order of waiting units.
+        timeout_seconds: Time after which it is hung.
+        failures: Attempts that failed before it was made of another unit.
+    """
+
+    id: str
+    job_id: str
+    kind: UnitKind
+    queue: str
+    chunks: list[int] = []
+    revision: int = 0
+    cost_seconds: float = 0.0
+    timeout_seconds: float
+    failures: int = 0
+
+
+class UnitModel(UnitCreate):
+    """A unit of work that waits or is being done.
+
+    Attributes:
+        rank: Place in the order of its queue; lower comes first.
+        state: Whether it can be claimed.
+        holder: Token of the claim that is being worked under (the fence); None while open.
+        attempt: How often it was claimed.
+        failures: How often it failed with an error.
+        crashes: How often its holder vanished.
+        not_before: While open: not to be claimed earlier.
+        lease_until: While running: after this the holder counts as gone.
+        last_error: Why the last attempt failed.
+    """
+
+    rank: int = 0
+    state: UnitState = UnitState.OPEN
+    holder: str | None = None
+    attempt: int = 0
+    crashes: int = 0
+    not_before: Moment = EPOCH
+    lease_until: Moment = EPOCH
+    last_error: JobError | None = None
+
+
+class UploadKey(_Document):
+    """An Idempotency-Key that a client sent with an upload.
+
+    `job_id` is chosen before the job is made: whether the upload succeeded is whether there is
+    such a job. Until then, the key belongs to `holder` for as long as `lease_until` says.
+    """
+
+    id: str
+    fingerprint: str
+    job_id: str
+    holder: str
+    lease_until: Moment
+    expires_at: Moment

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from core.clock import utc_now
 from core.database import MongoDB, translate_mongo_error
-from core.errors import InvalidInput
+from core.errors import InvalidInput, NotFound
 from core.logger import logged_operation
 from repositories.models import (
     DiarizationState,
@@ -24,9 +25,10 @@ from repositories.models import (
     JobUpdate,
     Stage,
     to_milliseconds,
-    utc_now,
 )
 
+_OPEN = (JobStatus.PENDING.value, JobStatus.PROCESSING.value)
+_IDS_AT_ONCE = 1000
 NEWEST_FIRST = [("created_at", -1), ("_id", -1)]
 
 
@@ -53,14 +55,16 @@ class TaskRepository:
             # Without `_id`: the embedded wire server cannot index it beside other fields.
             await self._jobs.create_index([("owner", 1), ("created_at", -1)])
             await self._jobs.create_index([("status", 1), ("created_at", 1)])
+            await self._jobs.create_index([("owner", 1), ("source.sha256", 1)])
+            await self._jobs.create_index([("expires_at", 1)])
 
-    async def create_job(self, create: JobCreate) -> JobModel:
-        """Insert a pending job.
+    async def create_job(self, create: JobCreate, **known: Any) -> JobModel:
+        """Insert a job: pending, unless further fields are `known`.
 
         Raises:
             Conflict: A job with this id exists.
         """
-        job = JobModel(**create.model_dump())
+        job = JobModel(**create.model_dump(), **known)
         with _operation("insert job", job.id):
             await self._jobs.insert_one(job.to_dict())
         return job
@@ -71,6 +75,19 @@ class TaskRepository:
         with _operation("find job", job_id):
             document = await self._jobs.find_one(query)
         return None if document is None else JobModel.from_dict(document)
+
+    async def require_job(self, job_id: str, owner: str) -> JobModel:
+        """Return an owner's job.
+
+        Raises:
+            NotFound: There is none, or it belongs to somebody else.
+        """
+        job = await self.get_job(job_id, owner)
+        if job is None:
+            raise NotFound(
+                "There is no task with this id. It may have been deleted.", code="task_not_found"
+            )
+        return job
 
     async def update_job(
         self, job_id: str, update: JobUpdate, *, while_status: Group[JobStatus] | None = None
@@ -99,14 +116,27 @@ class TaskRepository:
         to: JobStatus,
         *,
         allowed_from: Group[JobStatus],
+        while_stage: Stage | None = None,
         update: JobUpdate | None = None,
     ) -> bool:
         """Move a job to another state, if it is in one of `allowed_from`, with other changes.
 
+        Args:
+            job_id: Which job.
+            to: Its new state; the same as before changes the rest alone.
+            allowed_from: States that it may be in.
+            while_stage: Only while the job is in this stage.
+            update: What else is to be changed.
+
         Returns:
             Whether it moved. False means that somebody else was first or the job is gone.
         """
-        query = {"_id": job_id, "status": {"$in": [status.value for status in allowed_from]}}
+        query: dict[str, Any] = {
+            "_id": job_id,
+            "status": {"$in": [status.value for status in allowed_from]},
+        }
+        if while_stage is not None:
+            query["stage"] = while_stage.value
         changes = (update or JobUpdate()).to_dict()
         changes |= {"status": to.value, "updated_at": to_milliseconds(utc_now())}
         with _operation("update job status", job_id):
@@ -187,12 +217,52 @@ class TaskRepository:
             result = await self._jobs.update_one(query, changes)
         return result.matched_count == 1
 
-    async def get_pending_jobs(self, limit: int = 100) -> list[JobModel]:
-        """Return jobs that no consumer has begun, oldest first."""
-        query = {"status": JobStatus.PENDING.value}
-        with _operation("find pending jobs"):
-            cursor = self._jobs.find(query).sort([("created_at", 1), ("_id", 1)]).limit(limit)
+    async def get_idle_jobs(self, untouched_since: datetime, limit: int) -> list[JobModel]:
+        """Return jobs that have not ended and that nobody has changed since then."""
+        query = {
+            "status": {"$in": list(_OPEN)},
+            "updated_at": {"$lt": to_milliseconds(untouched_since)},
+        }
+        with _operation("find idle jobs"):
+            cursor = self._jobs.find(query).sort([("created_at", 1)]).limit(limit)
             return [JobModel.from_dict(document) async for document in cursor]
+
+    async def get_expired_jobs(self, now: datetime, limit: int) -> list[JobModel]:
+        """Return jobs that have been kept for as long as was asked."""
+        query = {"expires_at": {"$lt": to_milliseconds(now)}}
+        with _operation("find expired jobs"):
+            cursor = self._jobs.find(query).limit(limit)
+            return [JobModel.from_dict(document) async for document in cursor]
+
+    async def get_completed_of(self, owner: str, sha256: str, limit: int = 20) -> list[JobModel]:
+        """Return an owner's completed jobs over the same bytes, newest first."""
+        query = {
+            "owner": owner,
+            "source.sha256": sha256,
+            "status": JobStatus.COMPLETED.value,
+        }
+        with _operation("find completed jobs"):
+            cursor = self._jobs.find(query).sort(NEWEST_FIRST).limit(limit)
+            return [JobModel.from_dict(document) async for document in cursor]
+
+    async def missing_of(self, job_ids: Group[str]) -> set[str]:
+        """Return those of these ids that no job has."""
+        missing = set(job_ids)
+        with _operation("find missing jobs"):
+            ids = list(job_ids)
+            for at in range(0, len(ids), _IDS_AT_ONCE):
+                some = ids[at : at + _IDS_AT_ONCE]
+                cursor = self._jobs.find({"_id": {"$in": some}}, {"_id": 1})
+                missing -= {document["_id"] async for document in cursor}
+        return missing
+
+    async def count_open(self, owner: str | None = None) -> int:
+        """Return how many jobs have not ended, of one owner or of all."""
+        query: dict[str, Any] = {"status": {"$in": list(_OPEN)}}
+        if owner is not None:
+            query["owner"] = owner
+        with _operation("count open jobs"):
+            return int(await self._jobs.count_documents(query))
 
     async def count_pending_before(self, created_at: datetime) -> int:
         """Return how many pending jobs were created before a moment: the queue ahead."""

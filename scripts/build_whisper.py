@@ -39,7 +39,8 @@ def main() -> None:
     print("building whisper.cpp (about two minutes, once)", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         source = fetch_source(Path(folder))
-        built = build(source, Path(folder) / "build", portable=arguments.portable)
+        native = not arguments.portable
+        built = build(source, Path(folder) / "build", "whisper-cli", native=native)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         # Moved into place in one step: a build that was broken off is begun again.
         partial = arguments.out.with_suffix(".partial")
@@ -63,14 +64,14 @@ def fetch_source(folder: Path) -> Path:
     return next(folder.glob("pywhispercpp-*/whisper.cpp"))
 
 
-def build(source: Path, target: Path, *, portable: bool) -> Path:
-    """Compile whisper-cli and return its path."""
+def build(source: Path, folder: Path, program: str, *, native: bool = True) -> Path:
+    """Compile one of whisper.cpp's programs in a folder and return its path."""
     cmake = find_cmake()
-    native = [f"-DGGML_NATIVE={'OFF' if portable else 'ON'}"]
-    run([cmake, "-S", str(source), "-B", str(target), *OPTIONS, *native])
+    processor = f"-DGGML_NATIVE={'ON' if native else 'OFF'}"
+    run([cmake, "-S", str(source), "-B", str(folder), *OPTIONS, processor])
     jobs = str(os.cpu_count() or 1)
-    run([cmake, "--build", str(target), "--target", "whisper-cli", "--parallel", jobs])
-    return target / "bin" / "whisper-cli"
+    run([cmake, "--build", str(folder), "--target", program, "--parallel", jobs])
+    return folder / "bin" / program
 
 
 def find_cmake() -> str:

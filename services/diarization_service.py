@@ -6,29 +6,30 @@ the job completes without speakers and says why.
 
 from __future__ import annotations
 
-import tempfile
 import time
 import uuid
 from dataclasses import asdict
 from pathlib import Path
 
 from core.config import Settings
-from core.errors import AppError, NotFound
+from core.errors import NotFound
 from core.logger import logged_operation, logger
 from core.storage import ObjectStore
+from core.workspace import working_folder
 from repositories.models import (
     DiarizationModel,
     DiarizationState,
+    JobError,
     JobModel,
     JobStatus,
-    JobUpdate,
-    Stage,
-    utc_now,
+    UnitModel,
 )
 from repositories.task_repository import TaskRepository
+from services.endings import Endings
 from services.engines import DEMO_PIPELINE, pipeline_name
-from services.lifecycle import audio_key, diarization_key, may_become
-from services.merge_service import MergeService, put_json
+from services.lifecycle import audio_key, diarization_key
+from services.merge_service import put_json
+from services.planner import Planner
 from worker.diarizer import SpeakerHints
 from worker.diarizer_process import DiarizerClient
 from worker.media import find_ffmpeg, normalise
@@ -49,19 +50,21 @@ class DiarizationService:
         settings: Settings,
         jobs: TaskRepository,
         store: ObjectStore,
-        merging: MergeService,
+        planner: Planner,
+        endings: Endings,
     ) -> None:
         self._settings = settings
         self._jobs = jobs
         self._store = store
-        self._merging = merging
+        self._planner = planner
+        self._endings = endings
 
-    async def diarize(self, job_id: str, revision: int, diarizer: DiarizerClient) -> None:
-        """Find the speaker turns of a recording and store them; perhaps queue the merge.
+    async def diarize(self, unit: UnitModel, diarizer: DiarizerClient) -> None:
+        """Find the speaker turns of a recording and store them.
 
         Args:
-            job_id: The job.
-            revision: Which of its diarizations; one that has been replaced does nothing.
+            unit: Names the job, and which of its diarizations; one that has been replaced does
+                nothing.
             diarizer: The consumer's engine.
 
         Raises:
@@ -69,45 +72,24 @@ class DiarizationService:
             EngineFailed: The engine crashed (retryable).
             TransientError: Something outside failed (retryable).
         """
-        job = await self._jobs.get_job(job_id)
-        if job is not None and _is_waiting(job, revision):
+        job = await self._jobs.get_job(unit.job_id)
+        if job is not None and _is_waiting(job, unit.revision):
             with logged_operation("diarize recording"):
-                await self._diarize(job, revision, diarizer)
+                await self._diarize(job, unit.revision, diarizer)
         # Also where there was nothing to do: an earlier attempt may have died right before this.
-        await self._merging.start_if_ready(job_id)
+        await self._planner.advance(unit.job_id)
 
-    async def give_up(self, job_id: str, revision: int, error: Exception) -> None:
+    async def give_up(self, job: JobModel, revision: int, reason: JobError) -> None:
         """Let a job go on without speakers, with a warning that says why."""
-        job = await self._jobs.get_job(job_id)
-        if job is None or not _is_waiting(job, revision):
+        if not _is_waiting(job, revision):
             return
-        reason = error.message if isinstance(error, AppError) else "An unexpected error."
         if job.result is not None:
-            await self.keep_result(job, reason)
+            await self._endings.keep_result(job, reason.message)
             return
-        warning = f"There are no speaker labels: {reason}"
+        warning = f"There are no speaker labels: {reason.message}"
         await self._jobs.settle_diarization(
             job.id, revision, DiarizationState.FAILED, warning=warning
         )
-        await self._merging.start_if_ready(job.id)
-
-    async def keep_result(self, job: JobModel, reason: str) -> None:
-        """Complete a job, whose speakers were asked for again, with the transcript that it had."""
-        assert job.diarization is not None
-        warning = f"The speakers could not be found again: {reason} Nothing has changed."
-        changes = {"state": DiarizationState.FAILED, "warning": warning, "object": None}
-        update = JobUpdate(
-            stage=Stage.DONE,
-            finished_at=utc_now(),
-            diarization=job.diarization.model_copy(update=changes),
-        )
-        completed = JobStatus.COMPLETED
-        if await self._jobs.update_status(
-            job.id, completed, allowed_from=may_become(completed), update=update
-        ):
-            logger.warning("the earlier transcript stays: {}", reason)
-            if job.diarization.object:
-                await self._store.delete(job.diarization.object)
 
     async def _diarize(self, job: JobModel, revision: int, diarizer: DiarizerClient) -> None:
         started = time.monotonic()
@@ -117,9 +99,11 @@ class DiarizationService:
         if outcome["model"] == DEMO_PIPELINE:
             outcome["warning"] = _DEMO_WARNING
         done = DiarizationState.DONE
-        if not await self._jobs.settle_diarization(
-            job.id, revision, done, seconds=seconds, **outcome
-        ):
+        if await self._jobs.settle_diarization(job.id, revision, done, seconds=seconds, **outcome):
+            return
+        # Our own first try may have been carried out, and its answer lost.
+        now = await self._jobs.get_job(job.id)
+        if now is None or now.diarization is None or now.diarization.object != key:
             logger.warning("the diarization is no longer wanted")
             await self._store.delete(key)
 
@@ -136,8 +120,8 @@ class DiarizationService:
                 shown = time.monotonic()
                 await self._jobs.record_diarization_progress(job.id, asked.revision, share)
 
-        with tempfile.TemporaryDirectory(dir=self._settings.temp_dir) as folder:
-            wav = await self._fetch_audio(job, Path(folder))
+        with working_folder(self._settings.temp_dir) as folder:
+            wav = await self._fetch_audio(job, folder)
             turns = await diarizer.diarize(wav, hints, on_progress)
             key = diarization_key(job.id, asked.revision, uuid.uuid4().hex[:12])
             await put_json(self._store, self._settings, key, asdict(turns))
@@ -165,13 +149,7 @@ class DiarizationService:
 def first_diarization(job: JobModel) -> DiarizationModel | None:
     """Return what a job's options ask for, None if nothing."""
     options = job.options
-    if not options.diarize:
-        return None
-    return DiarizationModel(
-        num_speakers=options.num_speakers,
-        min_speakers=options.min_speakers,
-        max_speakers=options.max_speakers,
-    )
+    return DiarizationModel(**options.counts) if options.diarize else None
 
 
 def _is_waiting(job: JobModel, revision: int) -> bool:

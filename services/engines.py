@@ -16,8 +16,6 @@ from worker.transcriber import WhisperTranscriber
 BUILT_WHISPER = PROJECT_ROOT / ".tools" / "whisper-cli"
 # What DIARIZATION_PIPELINE is set to for the pipeline that is part of the repository.
 DEMO_PIPELINE = "demo"
-# A subprocess that finishes no 30 s chunk for so long is hung, on any machine worth using.
-CHUNK_TIMEOUT_SECONDS = 600.0
 
 
 def find_whisper(settings: Settings) -> str:
@@ -46,7 +44,7 @@ def make_transcriber(settings: Settings, model: Path) -> WhisperTranscriber:
         model,
         threads=threads,
         beam_size=settings.whisper_beam_size,
-        chunk_timeout_seconds=CHUNK_TIMEOUT_SECONDS,
+        chunk_timeout_seconds=settings.chunk_timeout_seconds,
     )
 
 

@@ -1,13 +1,20 @@
-"""Which states a job may pass through, and where its files are stored. Pure."""
+"""Which states a job may pass through, how it ends, and where its files are stored."""
 
 from __future__ import annotations
 
-from repositories.models import JobStatus
+from datetime import timedelta
+from typing import Any
 
-# From each state to those that may follow it; states without followers are terminal. (One way
-# back: a completed job is processed again when its speakers are asked for again, and only then.)
+from core.clock import utc_now
+from repositories.models import JobModel, JobStatus, JobUpdate
+
+# From each state to those that may follow it; states without followers are terminal. (Ways back
+# are taken only when somebody asks: to retry a job, or to look for its speakers again.)
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
-    JobStatus.PENDING: frozenset({JobStatus.PROCESSING, JobStatus.FAILED, JobStatus.CANCELLED}),
+    # Straight to completed goes what has a transcript already, and is not worked on after all.
+    JobStatus.PENDING: frozenset(
+        {JobStatus.PROCESSING, JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}
+    ),
     JobStatus.PROCESSING: frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}),
     JobStatus.COMPLETED: frozenset(),
     JobStatus.FAILED: frozenset(),
@@ -18,6 +25,13 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
 def may_become(status: JobStatus) -> frozenset[JobStatus]:
     """Return the states from which a job may move to `status`."""
     return frozenset(start for start, follow in TRANSITIONS.items() if status in follow)
+
+
+def ending(job: JobModel, **changes: Any) -> JobUpdate:
+    """Return what is recorded of a job that ends now: when, and until when it is kept."""
+    now = utc_now()
+    until = None if job.keep_hours is None else now + timedelta(hours=job.keep_hours)
+    return JobUpdate(finished_at=now, expires_at=until, **changes)
 
 
 def source_key(job_id: str) -> str:
@@ -41,5 +55,10 @@ def transcript_key(job_id: str, version: str) -> str:
 
 
 def job_prefix(job_id: str) -> str:
-    """Return the prefix of everything stored for a job."""
-    return f"jobs/{job_id}/"
+    """Return the prefix of everything stored for a job; of all jobs, if it is empty."""
+    return f"jobs/{job_id}/" if job_id else "jobs/"
+
+
+def job_of_key(key: str) -> str:
+    """Return whose an object is, by its key."""
+    return key.split("/")[1]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from core.clock import utc_now
 from core.config import Settings
 from core.logger import bound, logged_operation
 from core.storage import ObjectStore
@@ -16,18 +17,16 @@ from repositories.chunk_repository import ChunkRepository
 from repositories.models import (
     ChunkModel,
     ChunkStatus,
-    DiarizationState,
     JobModel,
     JobStatus,
-    JobUpdate,
     Result,
     SpeakerModel,
     Stage,
-    utc_now,
+    UnitModel,
 )
 from repositories.task_repository import TaskRepository
-from services.dispatcher import Dispatcher
-from services.lifecycle import audio_key, job_prefix, may_become, transcript_key
+from services.endings import Endings
+from services.lifecycle import audio_key, ending, may_become, transcript_key
 from worker.processor import merge_results, transcript_to_dict
 from worker.speakers import assign_speakers, carry_labels
 from worker.transcript import (
@@ -41,7 +40,7 @@ from worker.transcript import (
 
 
 class MergeService:
-    """Starts the merge when nothing is missing, and runs it."""
+    """The last stage."""
 
     def __init__(
         self,
@@ -49,42 +48,22 @@ class MergeService:
         jobs: TaskRepository,
         chunks: ChunkRepository,
         store: ObjectStore,
-        dispatcher: Dispatcher,
+        endings: Endings,
     ) -> None:
         self._settings = settings
         self._jobs = jobs
         self._chunks = chunks
         self._store = store
-        self._dispatcher = dispatcher
+        self._endings = endings
 
-    async def start_if_ready(self, job_id: str) -> None:
-        """Queue the merge, once, if every chunk is done and so is diarization, if asked for.
-
-        Both sides record their end before they call this, so that the later one sees both.
-        """
-        total = await self._chunks.count(job_id)
-        done = await self._chunks.count(job_id, ChunkStatus.DONE)
-        job = await self._jobs.get_job(job_id)
-        if job is None or job.status is not JobStatus.PROCESSING or total == 0 or done < total:
-            return
-        if job.diarization and job.diarization.state is DiarizationState.PENDING:
-            await self._jobs.advance_stage(job_id, Stage.TRANSCRIBE, Stage.DIARIZE)
-            return
-        for stage in (Stage.TRANSCRIBE, Stage.DIARIZE):
-            await self._jobs.advance_stage(job_id, stage, Stage.MERGE)
-        # Queued also by those who did not win: the id is the same, so it is queued once. Each
-        # diarization has a merge of its own, for RQ may not have booked the last one as ended.
-        revision = [job.diarization.revision] if job.diarization else []
-        await self._dispatcher.dispatch(job_id, Stage.MERGE, revision)
-
-    async def merge(self, job_id: str) -> None:
+    async def merge(self, unit: UnitModel) -> None:
         """Put the chunks' words together, give them speakers, store it and complete the job.
 
         Raises:
             IncompleteResults: Chunks do not fit together.
             TransientError: Something outside failed (retryable).
         """
-        job = await self._jobs.get_job(job_id)
+        job = await self._jobs.get_job(unit.job_id)
         if job is None or job.status is not JobStatus.PROCESSING or job.stage is not Stage.MERGE:
             return
         with logged_operation("merge and store transcript"):
@@ -123,20 +102,28 @@ class MergeService:
             word_timestamps=job.options.word_timestamps,
         )
         await put_json(self._store, self._settings, key, values)
-        update = JobUpdate(
+        update = ending(
+            job,
             stage=Stage.DONE,
             result=_result(key, transcript),
             speaker_names=names,
             timings=timings,
-            finished_at=utc_now(),
         )
         completed = JobStatus.COMPLETED
-        if await self._jobs.update_status(
-            job.id, completed, allowed_from=may_become(completed), update=update
-        ):
+        won = await self._jobs.update_status(
+            job.id,
+            completed,
+            allowed_from=may_become(completed),
+            while_stage=Stage.MERGE,
+            update=update,
+        )
+        # Looked at again: our own first try may have been carried out, and its answer lost.
+        now = None if won else await self._jobs.get_job(job.id)
+        if won or (now is not None and now.result is not None and now.result.object == key):
             await self._forget_intermediate(job)
-        elif await self._jobs.get_job(job.id) is None:
-            await self._forget_stored(job.id)
+        elif now is None:
+            with bound(job_id=job.id):
+                await self._endings.forget_stored(job.id)
         else:
             await self._store.delete(key)
 
@@ -147,12 +134,6 @@ class MergeService:
             await self._store.delete(job.diarization.object)
         if job.result is not None:
             await self._store.delete(job.result.object)
-
-    async def _forget_stored(self, job_id: str) -> None:
-        """Remove what a deleted or cancelled job left behind while it was being worked on."""
-        with bound(job_id=job_id):
-            await self._chunks.delete_chunks(job_id)
-            await self._store.delete_prefix(job_prefix(job_id))
 
 
 async def put_json(store: ObjectStore, settings: Settings, key: str, values: Any) -> None:
@@ -178,7 +159,7 @@ def to_chunk(document: ChunkModel) -> Chunk:
 
 
 def _merge(job: JobModel, documents: Sequence[ChunkModel]) -> Transcript:
-    """Return the transcript of a job whose chunks are all done."""
+    """Return the transcript of a job whose chunks are all settled."""
     results = [
         ChunkTranscript(
             document.index,
@@ -187,10 +168,32 @@ def _merge(job: JobModel, documents: Sequence[ChunkModel]) -> Transcript:
             document.covered_seconds,
             document.speech_seconds,
         )
+        if document.error is None
+        else ChunkTranscript(
+            document.index,
+            "",
+            (),
+            0.0,
+            to_chunk(document).heard_seconds,
+            failure=document.error.message,
+        )
         for document in documents
-        if document.has_speech and document.status is ChunkStatus.DONE
+        if document.has_speech and document.status is not ChunkStatus.PENDING
     ]
-    return merge_results([to_chunk(d) for d in documents], results, job.duration or 0.0)
+    transcript = merge_results([to_chunk(d) for d in documents], results, job.duration or 0.0)
+    return replace(transcript, warnings=_gap_warnings(transcript))
+
+
+def _gap_warnings(transcript: Transcript) -> tuple[str, ...]:
+    return tuple(
+        f"From {_clock(gap.start)} to {_clock(gap.end)} nothing could be transcribed: {gap.reason}"
+        for gap in transcript.gaps
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
 
 
 def _result(key: str, transcript: Transcript) -> Result:
@@ -200,6 +203,7 @@ def _result(key: str, transcript: Transcript) -> Result:
         duration=transcript.duration,
         segments=len(transcript.segments),
         words=transcript.word_count,
+        gaps=len(transcript.gaps),
         speakers=[
             SpeakerModel(id=speaker.id, label=speaker.label, speech_seconds=speaker.speech_seconds)
             for speaker in transcript.speakers

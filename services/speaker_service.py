@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from core.errors import AppError, Conflict, InvalidInput, NotFound
-from core.logger import bound, logged_operation, logger
+from core.errors import Conflict, InvalidInput
+from core.logger import bound, logged_operation
 from repositories.models import DiarizationModel, JobModel, JobStatus, JobUpdate, Stage
 from repositories.task_repository import TaskRepository
-from services.dispatcher import Dispatcher
+from services.planner import Planner
 
 MOST_SPEAKERS = 50
 
@@ -51,13 +50,13 @@ class RequestedSpeakers:
 class SpeakerService:
     """The use cases behind the routes about speakers.
 
-    Every method may raise `DatabaseUnavailable` or `QueueUnavailable` (both retryable). A task of
-    another owner is a task that does not exist.
+    Every method may raise `DatabaseUnavailable` (retryable). A task of another owner is a task that
+    does not exist.
     """
 
-    def __init__(self, jobs: TaskRepository, dispatcher: Dispatcher) -> None:
+    def __init__(self, jobs: TaskRepository, planner: Planner) -> None:
         self._jobs = jobs
-        self._dispatcher = dispatcher
+        self._planner = planner
 
     async def name_speakers(
         self, owner: str, job_id: str, names: Mapping[str, str | None]
@@ -69,7 +68,7 @@ class SpeakerService:
             Conflict: It is not completed (code `not_finished`).
             InvalidInput: It has no such speaker (code `unknown_speaker`).
         """
-        job = await self._get(owner, job_id)
+        job = await self._jobs.require_job(job_id, owner)
         with bound(job_id=job_id), logged_operation("name speakers", speakers=len(names)):
             known = [speaker.id for speaker in job.result.speakers] if job.result else []
             unknown = sorted(set(names) - set(known))
@@ -82,7 +81,7 @@ class SpeakerService:
                 )
             if not await self._jobs.name_speakers(job_id, names):
                 raise _not_finished(job)
-        return await self._get(owner, job_id)
+        return await self._jobs.require_job(job_id, owner)
 
     async def rediarize(self, owner: str, job_id: str, asked: RequestedSpeakers) -> JobModel:
         """Look for the speakers of a completed task again; its words stay as they are.
@@ -95,46 +94,21 @@ class SpeakerService:
             InvalidInput: The numbers contradict each other.
         """
         asked.check()
-        job = await self._get(owner, job_id)
+        job = await self._jobs.require_job(job_id, owner)
         with bound(job_id=job_id), logged_operation("diarize again"):
             revision = job.diarization.revision + 1 if job.diarization else 1
-            diarization = DiarizationModel(
-                revision=revision,
-                num_speakers=asked.num_speakers,
-                min_speakers=asked.min_speakers,
-                max_speakers=asked.max_speakers,
+            update = JobUpdate(
+                stage=Stage.DIARIZE,
+                diarization=DiarizationModel(revision=revision, **asdict(asked)),
+                finished_at=None,
+                expires_at=None,
             )
-            update = JobUpdate(stage=Stage.DIARIZE, diarization=diarization, finished_at=None)
             if not await self._jobs.update_status(
                 job_id, JobStatus.PROCESSING, allowed_from={JobStatus.COMPLETED}, update=update
             ):
                 raise _not_finished(job)
-            try:
-                await self._dispatcher.dispatch(job_id, Stage.DIARIZE, [revision])
-            except BaseException:
-                await asyncio.shield(self._undo(job))
-                raise
-        return await self._get(owner, job_id)
-
-    async def _undo(self, job: JobModel) -> None:
-        """Complete a job as it was, whose new diarization could not be queued."""
-        update = JobUpdate(
-            stage=job.stage, diarization=job.diarization, finished_at=job.finished_at
-        )
-        try:
-            await self._jobs.update_status(
-                job.id, JobStatus.COMPLETED, allowed_from={JobStatus.PROCESSING}, update=update
-            )
-        except AppError as error:
-            logger.warning("undoing a request for speakers failed: {}", error.message)
-
-    async def _get(self, owner: str, job_id: str) -> JobModel:
-        job = await self._jobs.get_job(job_id, owner)
-        if job is None:
-            raise NotFound(
-                "There is no task with this id. It may have been deleted.", code="task_not_found"
-            )
-        return job
+            await self._planner.advance(job_id)
+        return await self._jobs.require_job(job_id, owner)
 
 
 def name_in(transcript: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -1,38 +1,32 @@
-"""What clients can do with tasks (jobs, to the database): create, follow, fetch, list, delete."""
+"""What clients can do with tasks (jobs, to the database): follow, fetch, list, cancel, delete."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import json
-import uuid
-from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from core.config import Settings
-from core.errors import AppError, Conflict, InvalidInput, NotFound
-from core.logger import bound, logged_operation, logger
+from core.clock import utc_now
+from core.errors import AppError, Conflict, NotFound
+from core.logger import bound, logged_operation
 from core.storage import ObjectStore
 from repositories.chunk_repository import ChunkRepository
 from repositories.models import (
+    ChunkStatus,
+    DiarizationModel,
     DiarizationState,
-    JobCreate,
     JobModel,
-    JobOptions,
     JobStatus,
     JobUpdate,
+    Progress,
     Result,
-    Source,
     Stage,
-    utc_now,
 )
 from repositories.task_repository import JobPage, TaskRepository
 from services.dispatcher import Dispatcher
-from services.lifecycle import job_prefix, may_become, source_key
-from services.model_service import ModelService
-from services.speaker_service import RequestedSpeakers, name_in
-from worker import media
-from worker.constants import LANGUAGES
+from services.endings import Endings
+from services.planner import Planner
+from services.speaker_service import name_in
 
 # Shares of the work, for the percentage: decoding and merging are quick.
 _PERCENT_PREPARED = 5.0
@@ -41,30 +35,6 @@ _NO_DIARIZER = (
     "No consumer serves the queue `diarization` now: the speakers wait for one "
     "(`python main.py worker --queue diarization`)."
 )
-_HASH_BLOCK_BYTES = 1 << 20
-# Whatever the client calls it: nothing of an upload is ever served as something to run.
-_UPLOAD_TYPE = "application/octet-stream"
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A received file: an open, seekable temporary file and what the client called it."""
-
-    file: BinaryIO
-    file_name: str
-
-
-@dataclass(frozen=True)
-class RequestedOptions:
-    """What a client may ask for; None means the server's default."""
-
-    language: str | None = None
-    model: str | None = None
-    prompt: str | None = None
-    word_timestamps: bool = True
-    chunking: Literal["silence", "fixed"] = "silence"
-    diarize: bool = False
-    speakers: RequestedSpeakers = field(default_factory=RequestedSpeakers)
 
 
 @dataclass(frozen=True)
@@ -89,55 +59,25 @@ class TaskStatus:
 class TaskService:
     """The use cases behind the API.
 
-    Every method may raise `DatabaseUnavailable`, `StorageUnavailable` or `QueueUnavailable`
-    (all retryable). A task of another owner is a task that does not exist.
+    Every method may raise `DatabaseUnavailable` or `StorageUnavailable` (both retryable). A task of
+    another owner is a task that does not exist (`NotFound`).
     """
 
     def __init__(
         self,
-        settings: Settings,
         jobs: TaskRepository,
         chunks: ChunkRepository,
         store: ObjectStore,
         dispatcher: Dispatcher,
-        models: ModelService,
+        planner: Planner,
+        endings: Endings,
     ) -> None:
-        self._settings = settings
         self._jobs = jobs
         self._chunks = chunks
         self._store = store
         self._dispatcher = dispatcher
-        self._models = models
-
-    async def create_task(
-        self, owner: str, upload: Upload, requested: RequestedOptions
-    ) -> JobModel:
-        """Accept a recording: check it, store it, write the job, wake a consumer.
-
-        A failure at any step undoes those before it.
-
-        Raises:
-            InvalidInput: An option or the recording cannot be used.
-        """
-        job_id = uuid.uuid4().hex
-        with bound(job_id=job_id), logged_operation("create task") as outcome:
-            options = self._check_options(requested)
-            ffmpeg = media.find_ffmpeg(self._settings.ffmpeg_executable)
-            limit = self._settings.max_duration_seconds
-            info = await media.probe(ffmpeg, upload.file, max_seconds=limit)
-            size, sha256 = await asyncio.to_thread(_measure, upload.file)
-            source = Source(
-                object=source_key(job_id),
-                file_name=upload.file_name,
-                size_bytes=size,
-                sha256=sha256,
-                format=info.container,
-                codec=info.codec,
-                duration=info.duration,
-            )
-            create = JobCreate(id=job_id, owner=owner, options=options, source=source)
-            outcome.update(size_bytes=size, duration_seconds=info.duration)
-            return await self._accept(create, upload.file)
+        self._planner = planner
+        self._endings = endings
 
     async def get_task_status(self, owner: str, job_id: str) -> TaskStatus:
         """Return where a task stands.
@@ -145,7 +85,7 @@ class TaskService:
         Raises:
             NotFound: There is no such task.
         """
-        job = await self._get(owner, job_id)
+        job = await self._jobs.require_job(job_id, owner)
         position = None
         if job.status is JobStatus.PENDING:
             position = 1 + await self._jobs.count_pending_before(job.created_at)
@@ -159,7 +99,7 @@ class TaskService:
             NotFound: There is no such task.
             Conflict: It has not finished, or it failed (codes `not_finished`, `task_failed`).
         """
-        job = await self._get(owner, job_id)
+        job = await self._jobs.require_job(job_id, owner)
         if job.status is JobStatus.FAILED and job.error is not None:
             raise Conflict(f"The task failed: {job.error.message}", code="task_failed")
         if job.result is None:
@@ -179,99 +119,96 @@ class TaskService:
         """Return one page of an owner's tasks, newest first."""
         return await self._jobs.list_jobs(owner, status=status, limit=limit, cursor=cursor)
 
+    async def cancel_task(self, owner: str, job_id: str) -> JobModel:
+        """Stop working on a task; what runs for it ends within seconds.
+
+        One that is worked on again keeps the transcript that it has. Cancelling twice is no error.
+
+        Raises:
+            Conflict: It has ended already (code `already_ended`).
+        """
+        job = await self._jobs.require_job(job_id, owner)
+        if job.status in (JobStatus.COMPLETED, JobStatus.FAILED):
+            raise Conflict(
+                f"The task is {job.status.value} already: there is nothing to cancel.",
+                code="already_ended",
+                status=job.status.value,
+            )
+        with bound(job_id=job_id), logged_operation("cancel task"):
+            await self._endings.cancel(job)
+        return await self._jobs.require_job(job_id, owner)
+
+    async def retry_task(self, owner: str, job_id: str) -> JobModel:
+        """Work on a task again that failed, was cancelled, or has gaps; what is done stays done.
+
+        Raises:
+            Conflict: There is nothing to retry (code `nothing_to_retry`).
+        """
+        job = await self._jobs.require_job(job_id, owner)
+        has_gaps = job.result is not None and job.result.gaps > 0
+        retried = {JobStatus.FAILED, JobStatus.CANCELLED}
+        allowed = retried | ({JobStatus.COMPLETED} if has_gaps else set())
+        with bound(job_id=job_id), logged_operation("retry task"):
+            if job.status in allowed:
+                await self._chunks.reopen_failed(job_id)
+            if not await self._jobs.update_status(
+                job_id, JobStatus.PENDING, allowed_from=allowed, update=await self._restart(job)
+            ):
+                raise Conflict(
+                    f"The task is {job.status.value}: only what failed, was cancelled, or has gaps "
+                    "can be retried.",
+                    code="nothing_to_retry",
+                    status=job.status.value,
+                )
+            await self._planner.advance(job_id)
+        return await self._jobs.require_job(job_id, owner)
+
     async def delete_task(self, owner: str, job_id: str) -> None:
         """Remove a task with everything stored for it, whatever its state.
 
-        Consumers that work on it notice that it is gone when they next commit, and stop.
-
-        Raises:
-            NotFound: There is no such task.
+        Consumers that work on it notice within seconds, and stop.
         """
-        job = await self._get(owner, job_id)
+        job = await self._jobs.require_job(job_id, owner)
         with bound(job_id=job_id), logged_operation("delete task"):
-            # Cancelled first, so that no consumer begins another step while the rest is removed.
-            now = JobUpdate(finished_at=utc_now())
-            cancelled = JobStatus.CANCELLED
-            await self._jobs.update_status(
-                job.id, cancelled, allowed_from=may_become(cancelled), update=now
-            )
-            await self._chunks.delete_chunks(job.id)
-            await self._store.delete_prefix(job_prefix(job.id))
-            await self._jobs.delete_job(job.id)
+            await self._endings.delete(job)
+
+    async def _restart(self, job: JobModel) -> JobUpdate:
+        """Return the state of a job that is begun again, with the chunks that are done."""
+        done = await self._chunks.count(job.id, ChunkStatus.DONE)
+        update = JobUpdate(
+            attempt=job.attempt + 1,
+            # The normalised audio is gone and has to be made again; the chunks come out the same.
+            stage=Stage.PREPARE,
+            progress=Progress(chunks_done=done, chunks_total=job.progress.chunks_total),
+            error=None,
+            finished_at=None,
+            expires_at=None,
+        )
+        asked = job.diarization
+        # Of a completed job, the turns have been laid over the words and are gone.
+        if asked and (asked.state is DiarizationState.FAILED or job.result is not None):
+            update.diarization = DiarizationModel(revision=asked.revision + 1, **asked.counts)
+        return update
 
     async def _read_transcript(self, job: JobModel, result: Result) -> tuple[JobModel, bytes]:
         """Read a transcript; if another has just replaced it, that one and the job as it is now."""
         try:
             return job, await self._store.read(result.object)
         except NotFound:
-            now = await self._get(job.owner, job.id)
+            now = await self._jobs.require_job(job.id, job.owner)
             if now.result is None or now.result.object == result.object:
                 raise
             return now, await self._store.read(now.result.object)
 
-    async def _get(self, owner: str, job_id: str) -> JobModel:
-        job = await self._jobs.get_job(job_id, owner)
-        if job is None:
-            raise NotFound(
-                "There is no task with this id. It may have been deleted.", code="task_not_found"
-            )
-        return job
-
     async def _notes(self, job: JobModel) -> tuple[str, ...]:
         asked = job.diarization
         waits = asked is not None and asked.state is DiarizationState.PENDING and not asked.progress
-        if not waits or job.status.is_terminal or await self._dispatcher.has_diarizer():
+        if not waits or job.status.is_terminal:
             return ()
-        return (_NO_DIARIZER,)
-
-    async def _accept(self, create: JobCreate, file: BinaryIO) -> JobModel:
-        source = create.source
-        file.seek(0)
         try:
-            await self._store.put(source.object, file, source.size_bytes, _UPLOAD_TYPE)
-            job = await self._jobs.create_job(create)
-            await self._dispatcher.dispatch(job.id, Stage.PREPARE)
-        except BaseException:
-            await asyncio.shield(self._undo(create))
-            raise
-        return job
-
-    async def _undo(self, create: JobCreate) -> None:
-        """Remove what was made of a task that could not be accepted."""
-        for step in (self._jobs.delete_job(create.id), self._store.delete(create.source.object)):
-            try:
-                await step
-            except AppError as error:
-                logger.warning("undoing an upload failed: {}", error.message)
-
-    def _check_options(self, requested: RequestedOptions) -> JobOptions:
-        """Fill in defaults and refuse what would fail later."""
-        model = self._models.get(requested.model or self._settings.whisper_model)
-        language = (requested.language or "auto").lower()
-        if language not in LANGUAGES | {"auto"}:
-            raise InvalidInput(
-                f"Unknown language {language!r}. Use `auto` or a code such as `en`, `de`, `zh`.",
-                code="unknown_language",
-            )
-        if model.english_only and language not in ("auto", "en"):
-            raise InvalidInput(
-                f"The model {model.name!r} knows English only. Choose a multilingual model.",
-                code="unsupported_language",
-            )
-        if not requested.diarize and not requested.speakers.is_empty:
-            raise InvalidInput(
-                "A number of speakers is of use with diarize=true only.", code="invalid_speakers"
-            )
-        requested.speakers.check()
-        return JobOptions(
-            language="en" if model.english_only else language,
-            model=model.name,
-            prompt=requested.prompt or None,
-            word_timestamps=requested.word_timestamps,
-            chunking=requested.chunking,
-            diarize=requested.diarize,
-            **asdict(requested.speakers),
-        )
+            return () if await self._dispatcher.has_diarizer() else (_NO_DIARIZER,)
+        except AppError:  # Redis is away; where the task stands is known all the same
+            return ()
 
 
 def percent_done(job: JobModel) -> float:
@@ -309,13 +246,3 @@ def eta_seconds(job: JobModel) -> float | None:
         return None
     elapsed = (utc_now() - job.transcribing_since).total_seconds()
     return round(elapsed / done * (1 - done), 1)
-
-
-def _measure(file: BinaryIO) -> tuple[int, str]:
-    """Return a file's size and SHA-256, read in blocks."""
-    file.seek(0)
-    digest, size = hashlib.sha256(), 0
-    while block := file.read(_HASH_BLOCK_BYTES):
-        digest.update(block)
-        size += len(block)
-    return size, digest.hexdigest()

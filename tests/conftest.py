@@ -8,6 +8,7 @@ import sys
 import time
 import wave
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
@@ -66,18 +67,34 @@ def clean_environment(**changes: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """API, two consumers and their servers: the embedded ones, or those named in TEST_…"""
-    data_dir = tmp_path_factory.mktemp("stack")
-    port = free_port()
-    environment = clean_environment(
-        DATA_DIR=str(data_dir), API_PORT=str(port), LOG_LEVEL="DEBUG", **named_servers()
-    )
-    backend = Stack(f"http://127.0.0.1:{port}", data_dir, environment)
     if named_servers():
+        backend = plan_stack(tmp_path_factory, "stack", LOG_LEVEL="DEBUG", **named_servers())
         yield from run_against_named_servers(backend)
         return
+    with own_stack(tmp_path_factory, "stack", LOG_LEVEL="DEBUG") as backend:
+        yield backend
+
+
+@contextmanager
+def own_stack(
+    tmp_path_factory: pytest.TempPathFactory, name: str, **settings: str
+) -> Iterator[Stack]:
+    """Start an embedded stack with these settings in a folder of this name; stop it in the end."""
+    backend = plan_stack(tmp_path_factory, name, **settings)
     backend.command("up", "--detach")
-    yield backend
-    backend.command("down")
+    try:
+        yield backend
+    finally:
+        backend.command("down")
+
+
+def plan_stack(tmp_path_factory: pytest.TempPathFactory, name: str, **settings: str) -> Stack:
+    """A stack in a new folder and on a free port; nothing is started."""
+    data_dir = tmp_path_factory.mktemp(name)
+    port = free_port()
+    # Tests upload the same recordings again and again, to see them transcribed.
+    ours = {"DATA_DIR": str(data_dir), "API_PORT": str(port), "REUSE_TRANSCRIPTS": "false"}
+    return Stack(f"http://127.0.0.1:{port}", data_dir, clean_environment(**ours | settings))
 
 
 def named_servers() -> dict[str, str]:

@@ -8,6 +8,7 @@ gives back whatever memory has piled up (docs/decisions/0009).
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -55,6 +56,9 @@ class DiarizerProcess:
     ) -> None:
         """Open the socket, in a folder of its own below `folder`; nothing is started yet."""
         self._folder = _make_folder(folder)
+        # Like every working folder, it is locked by who works in it: `core.workspace`.
+        self._lock = os.open(self._folder, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
         self.socket_path = self._folder / "socket"
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.socket_path))
@@ -105,6 +109,7 @@ class DiarizerProcess:
         """End the process and remove the socket."""
         self._stop()
         self._listener.close()
+        os.close(self._lock)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _is_idle(self) -> bool:

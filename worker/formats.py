@@ -19,6 +19,8 @@ _CUE_CHARACTERS = 84
 _LINE_CHARACTERS = 42
 _CUE_SECONDS = 7.0
 _SHORTEST_CUE_SECONDS = 0.001
+# What readers see where the engine failed.
+_GAP_TEXT = "[not transcribed]"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def to_txt(transcript: TranscriptJson) -> str:
     """One line a segment; of a known speaker, one for all segments in a row."""
     labels = _labels(transcript)
     lines: list[str] = []
-    for speaker, run in groupby(transcript["segments"], key=lambda s: s.get("speaker")):
+    for speaker, run in groupby(_with_gaps(transcript), key=lambda s: s.get("speaker")):
         texts = [_one_line(segment["text"]) for segment in run]
         lines += [f"{labels[speaker]}: {' '.join(texts)}"] if speaker in labels else texts
     return "".join(f"{line}\n" for line in lines)
@@ -63,7 +65,7 @@ def to_tsv(transcript: TranscriptJson) -> str:
     """Tab-separated: start and end in whole milliseconds, text, speaker where any is known."""
     labels = _labels(transcript)
     rows = [["start", "end", "text", "speaker"]]
-    for s in transcript["segments"]:
+    for s in _with_gaps(transcript):
         times = [str(_milliseconds(s["start"])), str(_milliseconds(s["end"]))]
         rows.append([*times, _one_line(s["text"]), labels.get(s.get("speaker"), "")])
     return "".join("\t".join(row if labels else row[:3]) + "\n" for row in rows)
@@ -74,7 +76,7 @@ def to_srt(transcript: TranscriptJson) -> str:
     prefixes = {speaker: f"{label}: " for speaker, label in _labels(transcript).items()}
     blocks = [
         f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{cue.text}\n"
-        for number, cue in enumerate(make_cues(transcript["segments"], prefixes), start=1)
+        for number, cue in enumerate(make_cues(_with_gaps(transcript), prefixes), start=1)
     ]
     return "\n".join(blocks)
 
@@ -84,7 +86,7 @@ def to_vtt(transcript: TranscriptJson) -> str:
     labels = _labels(transcript)
     blocks = [
         f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{_voice(cue, labels)}\n"
-        for cue in make_cues(transcript["segments"])
+        for cue in make_cues(_with_gaps(transcript))
     ]
     return "\n".join(["WEBVTT\n", *blocks])
 
@@ -169,6 +171,19 @@ def _two_lines(text: str) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def _with_gaps(transcript: TranscriptJson) -> list[dict[str, Any]]:
+    """Return the segments, with one in each place where something could not be transcribed."""
+    gaps = [
+        {"start": gap["start"], "end": gap["end"], "text": _GAP_TEXT}
+        for gap in transcript.get("gaps", [])
+    ]
+    return (
+        sorted([*transcript["segments"], *gaps], key=lambda s: s["start"])
+        if gaps
+        else (transcript["segments"])
+    )
 
 
 def _labels(transcript: TranscriptJson) -> BySpeaker:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from core.logger import logged_operation
 from worker.errors import IncompleteResults
-from worker.transcript import Chunk, ChunkTranscript, Segment, Transcript, Word
+from worker.transcript import Chunk, ChunkTranscript, Gap, Segment, Transcript, Word
 
 # Whisper's own sign of a loop: text that zlib shrinks by more than this repeats itself
 # (openai/whisper `transcribe.py`, compression_ratio_threshold). Short text never gets there.
@@ -46,7 +46,10 @@ class ResultMerger:
             spoken = [chunk for chunk in chunks if chunk.has_speech]
             self._check(chunks, spoken, results, duration)
             segments: list[Segment] = []
+            gaps: list[Gap] = []
             for chunk, result in zip(spoken, results, strict=True):
+                if result.failure is not None:
+                    gaps.append(Gap(chunk.core_start, chunk.core_end, result.failure))
                 moved = self.add_timestamps(result.segments, chunk)
                 segments += self.remove_duplicates(moved, chunk)
             ordered = _in_order(segments, duration)
@@ -55,7 +58,9 @@ class ResultMerger:
             covered = sum(result.covered_seconds for result in results)
             speech = sum(result.speech_seconds for result in results)
             coverage = round(covered / speech, 4) if speech else 1.0
-            return Transcript(language, duration, tuple(map(_judge, ordered)), coverage)
+            return Transcript(
+                language, duration, tuple(map(_judge, ordered)), coverage, gaps=tuple(gaps)
+            )
 
     def add_timestamps(self, segments: Sequence[Segment], chunk: Chunk) -> list[Segment]:
         """Move times that count from a chunk's start to the recording's."""
@@ -141,5 +146,6 @@ def _main_language(chunks: Sequence[Chunk], results: Sequence[ChunkTranscript]) 
     """Return the language of most of the audio: one window alone may mislead."""
     seconds: Counter[str] = Counter()
     for chunk, result in zip(chunks, results, strict=True):
-        seconds[result.language] += int(chunk.heard_seconds * 1000)
+        if result.failure is None:
+            seconds[result.language] += int(chunk.heard_seconds * 1000)
     return seconds.most_common(1)[0][0] if seconds else "en"

@@ -146,6 +146,7 @@ def transcript_to_dict(
         "segments": segments,
         "speakers": [asdict(speaker) for speaker in transcript.speakers],
         "turns": [asdict(turn) for turn in transcript.turns],
+        "gaps": [asdict(gap) for gap in transcript.gaps],
         "quality": {
             "coverage": transcript.coverage,
             "suspect_segments": sum(segment.suspect for segment in transcript.segments),

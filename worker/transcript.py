@@ -164,6 +164,15 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A stretch of a recording that could not be transcribed, and why."""
+
+    start: float
+    end: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class ChunkTranscript:
     """What the engine heard in one chunk.
 
@@ -173,6 +182,7 @@ class ChunkTranscript:
         segments: In order; times count the audio that the engine heard.
         covered_seconds: How much of the chunk's speech lies within a segment.
         speech_seconds: How much speech there is, by its loudness.
+        failure: Why nothing could be heard; None where the engine did its work.
     """
 
     index: int
@@ -180,6 +190,7 @@ class ChunkTranscript:
     segments: tuple[Segment, ...]
     covered_seconds: float = 0.0
     speech_seconds: float = 0.0
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +205,7 @@ class Transcript:
         warnings: Sentences for the reader: what may be wrong with this transcript.
         speakers: In order of their first turn; none where nobody asked who speaks.
         turns: Who talks when, in order of start; they may overlap.
+        gaps: What could not be transcribed, in order.
     """
 
     language: str
@@ -203,6 +215,7 @@ class Transcript:
     warnings: tuple[str, ...] = ()
     speakers: tuple[Speaker, ...] = ()
     turns: tuple[SpeakerTurn, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
     @property
     def text(self) -> str:

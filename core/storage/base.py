@@ -45,6 +45,9 @@ class ObjectStore(Protocol):
     async def health_check(self) -> None:
         """Check that the store answers."""
 
+    async def remove_partial(self, grace_seconds: float) -> None:
+        """Remove what killed processes left half-written longer ago than this."""
+
     async def put(self, key: str, source: BinaryIO, length: int, content_type: str) -> None:
         """Store `length` bytes from `source`'s current position, in bounded memory."""
 

@@ -8,7 +8,6 @@ import errno
 import functools
 import os
 import shutil
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -18,13 +17,12 @@ from typing import BinaryIO, TypeVar
 from core.errors import AppError, Misconfigured, StorageUnavailable
 from core.logger import logged_operation
 from core.storage.base import STREAM_BLOCK_BYTES, ObjectNotFound, ObjectStat
+from core.workspace import locked, remove_abandoned
 
 T = TypeVar("T")
 
 # Unfinished objects lie here, beside the finished ones so that a rename is atomic.
 _PARTIAL = ".partial"
-# One that has not grown for so long belongs to a process that is gone.
-_PARTIAL_LIFETIME_SECONDS = 3600
 # A put makes its folder, which the delete of a neighbour may take away again before it is used.
 _MOVE_ATTEMPTS = 20
 
@@ -47,18 +45,19 @@ class FolderStore:
         self._root = root
 
     async def prepare(self) -> None:
-        """Create the folder, and remove what an earlier crash left half-written."""
+        """Create the folder, and check that it can be used."""
 
         def make() -> None:
-            partial = self._root / _PARTIAL
-            partial.mkdir(parents=True, exist_ok=True)
-            abandoned = time.time() - _PARTIAL_LIFETIME_SECONDS
-            for path in partial.iterdir():
-                with contextlib.suppress(FileNotFoundError):
-                    if path.stat().st_mtime < abandoned:
-                        path.unlink()
+            (self._root / _PARTIAL).mkdir(parents=True, exist_ok=True)
 
         await self._run("prepare storage folder", None, make)
+
+    async def remove_partial(self, grace_seconds: float) -> None:
+        """Remove what killed processes left half-written longer ago than this."""
+        partial = self._root / _PARTIAL
+        await self._run(
+            "remove partial objects", None, lambda: remove_abandoned(partial, grace_seconds)
+        )
 
     async def health_check(self) -> None:
         """Check that the folder is there and writable."""
@@ -77,7 +76,7 @@ class FolderStore:
             partial = self._root / _PARTIAL / uuid.uuid4().hex
             partial.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with partial.open("xb") as out:
+                with partial.open("xb") as out, locked(partial):
                     _copy(source, out, length)
                     out.flush()
                     os.fsync(out.fileno())

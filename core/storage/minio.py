@@ -103,6 +103,9 @@ class MinioStore:
 
         await self._run("check bucket", None, check)
 
+    async def remove_partial(self, grace_seconds: float) -> None:
+        """Nothing to do: the server drops unfinished uploads by itself (after 24 h)."""
+
     async def put(self, key: str, source: BinaryIO, length: int, content_type: str) -> None:
         """Store bytes from an open file, in parts of at least 5 MiB where it is long."""
         await self._run(

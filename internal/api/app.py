@@ -60,7 +60,13 @@ def create_app(settings: Settings) -> FastAPI:
         allow_origins=settings.cors_origins,
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["Location", "X-Request-ID", "Retry-After", "Content-Disposition"],
+        expose_headers=[
+            "Location",
+            "X-Request-ID",
+            "Retry-After",
+            "Content-Disposition",
+            "Idempotent-Replayed",
+        ],
     )
     app.add_middleware(RequestLogMiddleware)
     return app

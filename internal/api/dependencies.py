@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from internal.container import Container
 from services.speaker_service import SpeakerService
 from services.task_service import TaskService
+from services.upload_service import UploadService
 
 # Until there are API keys, everybody who can reach the server is one owner.
 _OWNER = "local"
@@ -25,6 +26,11 @@ def get_tasks(container: Annotated[Container, Depends(get_container)]) -> TaskSe
     return container.tasks
 
 
+def get_uploads(container: Annotated[Container, Depends(get_container)]) -> UploadService:
+    """Return the use case of uploads."""
+    return container.uploads
+
+
 def get_speakers(container: Annotated[Container, Depends(get_container)]) -> SpeakerService:
     """Return the use cases of speakers."""
     return container.speakers
@@ -37,5 +43,6 @@ def get_owner() -> str:
 
 ContainerDep = Annotated[Container, Depends(get_container)]
 TasksDep = Annotated[TaskService, Depends(get_tasks)]
+UploadsDep = Annotated[UploadService, Depends(get_uploads)]
 SpeakersDep = Annotated[SpeakerService, Depends(get_speakers)]
 OwnerDep = Annotated[str, Depends(get_owner)]

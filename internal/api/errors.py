@@ -15,11 +15,14 @@ from core.errors import (
     InvalidInput,
     Misconfigured,
     NotFound,
+    TooManyTasks,
     TransientError,
 )
 from core.logger import logger
 
 _RETRY_AFTER_SECONDS = 5
+# Where it is known better: another request is about to end, or recordings have to be done first.
+_RETRY_AFTER_BY_CODE = {"idempotency_key_in_use": 1, "too_many_tasks": 30, "server_busy": 60}
 
 # Most specific first. Input that names the wrong thing is 422; what is not audio at all is 415.
 _STATUS_BY_CLASS: list[tuple[type[AppError], int]] = [
@@ -27,6 +30,7 @@ _STATUS_BY_CLASS: list[tuple[type[AppError], int]] = [
     (Conflict, 409),
     (InvalidInput, 422),
     (Misconfigured, 503),
+    (TooManyTasks, 429),
     (TransientError, 503),
     (AppError, 500),
 ]
@@ -63,7 +67,10 @@ async def _on_app_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, AppError)
     by_class = next(status for cls, status in _STATUS_BY_CLASS if isinstance(error, cls))
     status = _STATUS_BY_CODE.get(error.error_code, by_class)
-    headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if error.retryable else None
+    after = _RETRY_AFTER_BY_CODE.get(error.error_code)
+    if after is None and error.retryable:
+        after = _RETRY_AFTER_SECONDS
+    headers = None if after is None else {"Retry-After": str(after)}
     body = error_body(error.error_code, error.message, error.details, request)
     return JSONResponse(body, status, headers=headers)
 

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from repositories.models import DiarizationState, JobModel, JobStatus, Stage
 from services.speaker_service import MOST_SPEAKERS, RequestedSpeakers
 from services.task_service import TaskStatus, percent_done
+from services.upload_service import RequestedOptions
 
 # It becomes an argument of a program, and those end at a NUL.
 _NO_NUL = "^[^\\x00]*$"
 # What the server calls speakers; people's names for them are kept under it.
 _SPEAKER_ID = "^SPEAKER_[0-9]{2,4}$"
+_LONGEST_KEPT_HOURS = 10 * 366 * 24
 _EXAMPLE_ID = "7d3f0c2be0c34c5fa0a1b4f5b0d1e2f3"
 
 
@@ -35,10 +37,23 @@ SpeakerNames = dict[
 ]
 
 
-class UploadForm(BaseModel):
-    """The form of `POST /upload`. Fields that are not listed are refused."""
+class RediarizeIn(BaseModel):
+    """What is known now about the number of speakers."""
 
     model_config = ConfigDict(extra="forbid")
+
+    num_speakers: SpeakerCount = None
+    min_speakers: SpeakerCount = None
+    max_speakers: SpeakerCount = None
+
+    @property
+    def speakers(self) -> RequestedSpeakers:
+        """The same, for the service."""
+        return RequestedSpeakers(self.num_speakers, self.min_speakers, self.max_speakers)
+
+
+class UploadForm(RediarizeIn):
+    """The form of `POST /upload`. Fields that are not listed are refused."""
 
     file: Annotated[
         UploadFile,
@@ -66,29 +81,33 @@ class UploadForm(BaseModel):
         Field(description="Cut in quiet gaps (best), or every 28 s whatever is said there."),
     ] = "silence"
     diarize: Annotated[bool, Field(description="Whether to find out who says what.")] = False
-    num_speakers: SpeakerCount = None
-    min_speakers: SpeakerCount = None
-    max_speakers: SpeakerCount = None
+    keep_hours: Annotated[
+        float | None,
+        Field(
+            description="How long the task is kept after its end; the server's default if omitted.",
+            gt=0,
+            le=_LONGEST_KEPT_HOURS,
+        ),
+    ] = None
+    reuse: Annotated[
+        bool,
+        Field(description="Whether a transcript of the same bytes and options may be taken over."),
+    ] = True
 
     @property
-    def speakers(self) -> RequestedSpeakers:
-        """What is known about the number of speakers."""
-        return RequestedSpeakers(self.num_speakers, self.min_speakers, self.max_speakers)
-
-
-class RediarizeIn(BaseModel):
-    """What is known now about the number of speakers."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    num_speakers: SpeakerCount = None
-    min_speakers: SpeakerCount = None
-    max_speakers: SpeakerCount = None
-
-    @property
-    def speakers(self) -> RequestedSpeakers:
-        """The same, for the service."""
-        return RequestedSpeakers(**self.model_dump())
+    def options(self) -> RequestedOptions:
+        """What is asked for, for the service."""
+        return RequestedOptions(
+            language=self.language,
+            model=self.model,
+            prompt=self.prompt,
+            word_timestamps=self.word_timestamps,
+            chunking=self.chunking,
+            diarize=self.diarize,
+            speakers=self.speakers,
+            keep_hours=self.keep_hours,
+            reuse=self.reuse,
+        )
 
 
 class ErrorBody(BaseModel):
@@ -148,6 +167,11 @@ class TaskOut(BaseModel):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    expires_at: datetime | None = Field(None, description="When it will be deleted, if ever.")
+    attempt: int = Field(1, description="How often it was begun: once, and at each retry.")
+    reused_from: str | None = Field(
+        None, description="The task whose transcript this one took over, being of the same bytes."
+    )
 
     @classmethod
     def of(cls, job: JobModel, *, eta_seconds: float | None = None) -> Self:
@@ -163,6 +187,9 @@ class TaskOut(BaseModel):
             created_at=job.created_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
+            expires_at=job.expires_at,
+            attempt=job.attempt,
+            reused_from=job.reused_from,
         )
 
 
@@ -284,6 +311,14 @@ class TurnOut(BaseModel):
     speaker: str = Field(examples=["SPEAKER_00"])
 
 
+class GapOut(BaseModel):
+    """A stretch that could not be transcribed. `POST /{id}/retry` tries it again."""
+
+    start: float
+    end: float
+    reason: str
+
+
 class TranscriptOut(BaseModel):
     """A transcript."""
 
@@ -294,6 +329,7 @@ class TranscriptOut(BaseModel):
     segments: list[SegmentOut]
     speakers: list[SpeakerOut] = []
     turns: list[TurnOut] = []
+    gaps: list[GapOut] = []
     quality: dict[str, Any]
     models: dict[str, str] = Field(examples=[{"transcription": "base.en"}])
     warnings: list[str] = []

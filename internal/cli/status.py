@@ -17,6 +17,7 @@ from core.config import Settings, load_settings
 from core.errors import AppError
 from internal.container import Container, open_container
 from internal.stack.manager import StackManager
+from repositories.models import UnitState
 from services.engines import diarizer_options, find_whisper
 from services.model_service import ModelService
 from worker.media import find_ffmpeg
@@ -111,14 +112,15 @@ async def _show_work(settings: Settings) -> None:
 
 async def _show_jobs(container: Container) -> None:
     jobs = await container.jobs.count_by_status()
+    units = await container.units.count()
     queues = await container.queue.get_queue_stats()
     click.echo("jobs")
     click.echo("  " + (", ".join(f"{n} {name}" for name, n in sorted(jobs.items())) or "none"))
     click.echo("queues")
     for name, stats in queues.items():
         click.echo(
-            f"  {name}: {stats.queued} queued, {stats.started} running, "
-            f"{stats.scheduled} waiting to be tried again, {stats.workers} consumers"
+            f"  {name}: {units.get((name, UnitState.OPEN), 0)} waiting, "
+            f"{units.get((name, UnitState.RUNNING), 0)} running, {stats.workers} consumers"
         )
 
 

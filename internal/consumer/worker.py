@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
+import signal
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import redis.exceptions
-from rq import Queue, Worker
+from rq import Queue, Worker, worker_registration
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -16,12 +20,15 @@ from core.errors import Misconfigured
 from core.logger import logger
 from core.messaging import DIARIZATION_QUEUE, connect_redis, translate_redis_error
 from internal.consumer.diarizer import keep_diarizer
-from services.dispatcher import HANDLERS
+from internal.consumer.reconciler import ReconcilerProcess
+from services.dispatcher import HANDLER
 from worker.diarizer_process import DiarizerProcess
 from worker.process import die_with_parent
 
-# RQ notices a dead consumer after its TTL and the next maintenance of another: seconds, not the
-# minutes of RQ's defaults (docs/decisions/0003).
+if TYPE_CHECKING:
+    from redis.client import Pipeline
+
+# RQ's defaults take minutes to notice anything (docs/decisions/0003).
 _WORKER_TTL_SECONDS = 30
 _MONITORING_SECONDS = 5
 _MAINTENANCE_SECONDS = 15
@@ -29,28 +36,73 @@ _RECONNECT_SECONDS = 2.0
 
 
 class StageWorker(Worker):
-    """Runs each call in a forked work-horse that the kernel kills when the worker dies."""
+    """Runs each call in a forked work-horse that the kernel kills when the worker dies.
 
+    While Redis is away, a call that runs goes on: what it does is recorded in MongoDB.
+    """
+
+    # Between attempts to reach Redis; RQ's own would let a minute pass after it is back.
+    max_connection_wait_time = 4.0
     diarizer: DiarizerProcess | None = None
+    reconciler: ReconcilerProcess | None = None
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """In the fork: tie our life to the parent's, then work."""
         die_with_parent()
         super().main_work_horse(job, queue)
 
+    def setup_work_horse_signals(self) -> None:
+        """In the fork: until the unit's runner listens for it, SIGTERM is no reason to stop."""
+        super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run a call; the diarizer, where we keep one, is there before it and free after it."""
-        if self.diarizer is not None:
-            self.diarizer.ensure_running()
+        self._see_to_children()
         super().execute_job(job, queue)
         if self.diarizer is not None:
             self.diarizer.settle()
 
+    def handle_warm_shutdown_request(self) -> None:
+        """On SIGTERM: the work-horse is told as well, and finishes or gives back what it does."""
+        if self.horse_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGTERM)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Say that we live; also that we are there at all, should Redis have been emptied."""
+        self._see_to_children()
+        with _redis_may_be_away():
+            super().heartbeat(timeout, pipeline=pipeline)
+            worker_registration.register(self, pipeline=pipeline)
+
     def maintain_heartbeats(self, job: Job) -> None:
-        """While a call runs: say that we live, and see that the diarizer does."""
+        """While a call runs: say that we live."""
+        with _redis_may_be_away():
+            super().maintain_heartbeats(job)
+
+    def set_current_job_working_time(
+        self, current_job_working_time: float, pipeline: Pipeline | None = None
+    ) -> None:
+        """While a call runs: note for how long."""
+        with _redis_may_be_away():
+            super().set_current_job_working_time(current_job_working_time, pipeline)
+
+    def _see_to_children(self) -> None:
+        if self.is_horse:  # which RQ has send heartbeats, too
+            return
+        if self.reconciler is not None:
+            self.reconciler.ensure_running()
         if self.diarizer is not None:
             self.diarizer.ensure_running()
-        super().maintain_heartbeats(job)
+
+
+@contextlib.contextmanager
+def _redis_may_be_away() -> Iterator[None]:
+    try:
+        yield
+    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+        logger.warning("Redis cannot be told that we live: {}", type(error).__name__)
 
 
 def run_consumer(settings: Settings, queue: str) -> None:
@@ -62,22 +114,30 @@ def run_consumer(settings: Settings, queue: str) -> None:
         Misconfigured: Redis refuses the login.
     """
     # Loaded before any fork: a work-horse would need a third of a second for it, every time.
-    importlib.import_module(HANDLERS)
+    importlib.import_module(HANDLER.rpartition(".")[0])
     logger.info("consumer of queue {!r} starts", queue)
     diarizer = keep_diarizer(settings) if queue == DIARIZATION_QUEUE else None
+    reconciler = ReconcilerProcess(settings)
     try:
-        _serve(settings, queue, diarizer)
+        reconciler.ensure_running()
+        _serve(settings, queue, diarizer, reconciler)
     finally:
+        reconciler.close()
         if diarizer is not None:
             diarizer.close()
 
 
-def _serve(settings: Settings, queue: str, diarizer: DiarizerProcess | None) -> None:
+def _serve(
+    settings: Settings,
+    queue: str,
+    diarizer: DiarizerProcess | None,
+    reconciler: ReconcilerProcess,
+) -> None:
     while True:
         worker = _make_worker(settings, queue)
-        worker.diarizer = diarizer
+        worker.diarizer, worker.reconciler = diarizer, reconciler
         try:
-            worker.work(with_scheduler=True, logging_level="INFO")
+            worker.work(logging_level="INFO")
         except redis.exceptions.RedisError as error:
             failure = translate_redis_error(error)
             if isinstance(failure, Misconfigured):

@@ -16,10 +16,10 @@ from typing import TextIO
 
 from core.config import PROJECT_ROOT, STACK_ENV_FILE, Settings
 from core.errors import Misconfigured
-from core.messaging import DIARIZATION_QUEUE, SPEECH_QUEUE
+from core.messaging import DIARIZATION_QUEUE, SHORT_QUEUE, SPEECH_QUEUE
 
 SERVERS = ("redis", "mongo")
-APPLICATIONS = ("api", "consumers", "diarizers")
+APPLICATIONS = ("api", "consumers", "short", "diarizers")
 
 _LOG_BYTES = 10 * 1024 * 1024
 # A consumer gets this long after SIGTERM to finish the batch that it is at.
@@ -132,6 +132,7 @@ def _supervisor_config(
         ],
         "api": [sys.executable, PROJECT_ROOT / "cmd" / "api" / "main.py"],
         "consumers": _consumer(SPEECH_QUEUE),
+        "short": _consumer(SHORT_QUEUE),
         "diarizers": _consumer(DIARIZATION_QUEUE),
     }  # fmt: skip
     for name, argv in programs.items():
@@ -143,6 +144,7 @@ def _program(settings: Settings, name: str, argv: list[str]) -> dict[str, str]:
     wrapped = [sys.executable, str(PROJECT_ROOT / "internal" / "stack" / "child.py"), *argv]
     copies = {
         "consumers": settings.consumer_concurrency,
+        "short": 1,
         "diarizers": settings.diarization_concurrency,
     }.get(name)
     process_name = "%(program_name)s_%(process_num)d" if copies else name

@@ -5,13 +5,12 @@ Both come with the sources that whisper-cli is built from.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from build_whisper import OPTIONS, fetch_source, find_cmake, run
+from build_whisper import build, fetch_source, run
 
 QUANTIZATION = "q5_0"
 
@@ -29,7 +28,7 @@ def write_ggml(checkpoint: Path, assets: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = fetch_source(Path(folder))
         converted = convert(source, checkpoint, assets, Path(folder))
-        quantize = build_quantizer(source, Path(folder) / "build")
+        quantize = build(source, Path(folder) / "build", "whisper-quantize")
         quantized = Path(folder) / "quantized.bin"
         run([str(quantize), str(converted), str(quantized), QUANTIZATION])
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -52,12 +51,3 @@ def convert(source: Path, checkpoint: Path, assets: Path, folder: Path) -> Path:
     converter = source / "models" / "convert-pt-to-ggml.py"
     run([sys.executable, str(converter), str(checkpoint), str(repository), str(folder)])
     return folder / "ggml-model.bin"
-
-
-def build_quantizer(source: Path, target: Path) -> Path:
-    """Compile whisper-quantize and return its path."""
-    cmake = find_cmake()
-    run([cmake, "-S", str(source), "-B", str(target), *OPTIONS])
-    jobs = str(os.cpu_count() or 1)
-    run([cmake, "--build", str(target), "--target", "whisper-quantize", "--parallel", jobs])
-    return target / "bin" / "whisper-quantize"

@@ -2,38 +2,23 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.conftest import SAMPLE, Stack, clean_environment, free_port, upload, wait_for_end
+from tests.conftest import SAMPLE, Stack, upload, wait_for_end
 
 
-@pytest.fixture(scope="module")
-def without_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack whose diarization pipeline is nowhere."""
-    data_dir = tmp_path_factory.mktemp("without pipeline")
-    port = free_port()
-    environment = clean_environment(
-        DATA_DIR=str(data_dir),
-        API_PORT=str(port),
-        CONSUMER_CONCURRENCY="1",
-        DIARIZATION_PIPELINE=str(data_dir / "nowhere"),
-    )
-    stack = Stack(f"http://127.0.0.1:{port}", data_dir, environment)
-    stack.command("up", "--detach")
-    yield stack
-    stack.command("down")
-
-
-def find_diarizer(seconds: float = 60) -> psutil.Process:
-    """Wait until the diarizer of a stack is at work: it is the busiest of its kind."""
+def find_diarizer(stack: Stack, seconds: float = 60) -> psutil.Process:
+    """Wait for a diarizer that works for this stack."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        for process in psutil.process_iter(["cmdline"]):
-            if "worker.diarizer_server" in (process.info["cmdline"] or []):
+        for process in psutil.process_iter(["cmdline", "environ"]):
+            is_diarizer = "worker.diarizer_server" in (process.info["cmdline"] or [])
+            data_dir = (process.info["environ"] or {}).get("DATA_DIR")
+            if is_diarizer and data_dir == str(stack.data_dir):
                 return process
         time.sleep(0.02)
     pytest.fail("no diarizer ran")
@@ -56,7 +41,7 @@ def test_a_killed_diarizer_is_replaced_and_asked_again(stack: Stack, api: httpx.
         pytest.skip("which diarizer serves named servers is not known")
     task_id = upload(api, SAMPLE, diarize="true").json()["id"]
     wait_for_diarization(api, task_id)
-    diarizer = find_diarizer()
+    diarizer = find_diarizer(stack)
     diarizer.send_signal(signal.SIGKILL)
 
     task = wait_for_end(api, task_id, seconds=150)
@@ -68,10 +53,10 @@ def test_a_killed_diarizer_is_replaced_and_asked_again(stack: Stack, api: httpx.
 
 
 def test_without_a_pipeline_the_transcript_comes_without_speakers_and_says_why(
-    without_pipeline: Stack,
+    second: Stack, short_wav: Path
 ) -> None:
-    with httpx.Client(base_url=without_pipeline.url, timeout=60) as api:
-        task_id = upload(api, SAMPLE, diarize="true").json()["id"]
+    with httpx.Client(base_url=second.url, timeout=60) as api:
+        task_id = upload(api, short_wav, diarize="true").json()["id"]
         task = wait_for_end(api, task_id, seconds=150)
         transcript = api.get(f"/api/v1/tasks/{task_id}/result").json()
 
@@ -85,9 +70,9 @@ def test_without_a_pipeline_the_transcript_comes_without_speakers_and_says_why(
     assert "diarization" not in transcript["models"]
 
 
-def test_asking_again_in_vain_changes_nothing(without_pipeline: Stack) -> None:
-    with httpx.Client(base_url=without_pipeline.url, timeout=60) as api:
-        task_id = upload(api, SAMPLE).json()["id"]
+def test_asking_again_in_vain_changes_nothing(second: Stack, short_wav: Path) -> None:
+    with httpx.Client(base_url=second.url, timeout=60) as api:
+        task_id = upload(api, short_wav).json()["id"]
         assert wait_for_end(api, task_id, seconds=150)["status"] == "completed"
         before = api.get(f"/api/v1/tasks/{task_id}/result").json()
         assert api.post(f"/api/v1/tasks/{task_id}/rediarize").status_code == 202
@@ -99,10 +84,8 @@ def test_asking_again_in_vain_changes_nothing(without_pipeline: Stack) -> None:
     assert after == before
 
 
-def test_doctor_names_the_missing_pipeline_and_is_otherwise_content(
-    without_pipeline: Stack,
-) -> None:
-    ran = without_pipeline.command("doctor")
+def test_doctor_names_the_missing_pipeline_and_is_otherwise_content(second: Stack) -> None:
+    ran = second.command("doctor")
     (line,) = (line for line in ran.stdout.splitlines() if "speakers" in line)
     assert line.startswith("--")
     assert "no diarization pipeline in" in line

@@ -1,34 +1,15 @@
-"""A stack of its own, stopped and started: what it kept, and what it refuses while decoding."""
+"""The second stack, stopped and started: what it kept, and what it refuses while decoding."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import pytest
 
-from tests.conftest import SAMPLE, Stack, clean_environment, free_port, upload, wait_for_end
+from tests.conftest import SAMPLE, Stack, upload, wait_for_end
 from worker.media import find_ffmpeg
 
 
-@pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Another embedded stack beside the first; it takes recordings of up to fifteen seconds."""
-    data_dir = tmp_path_factory.mktemp("second stack 100%")
-    port = free_port()
-    environment = clean_environment(
-        DATA_DIR=str(data_dir),
-        API_PORT=str(port),
-        CONSUMER_CONCURRENCY="1",
-        MAX_DURATION_SECONDS="15",
-    )
-    stack = Stack(f"http://127.0.0.1:{port}", data_dir, environment)
-    yield stack
-    stack.command("down")
-
-
 def test_tasks_survive_a_restart(second: Stack, short_wav: Path) -> None:
-    second.command("up", "--detach")
     with httpx.Client(base_url=second.url, timeout=60) as api:
         finished = upload(api, short_wav).json()["id"]
         wait_for_end(api, finished)

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import ROOT, Stack, clean_environment, free_port, upload, wait_for_end
+from tests.conftest import ROOT, Stack, clean_environment, own_stack, upload, wait_for_end
 
 MISSING = "Speaker labels need torch and pyannote.audio. Install them with"
 # Python runs this before anything else, in every process: these packages are as if not installed.
@@ -46,15 +46,8 @@ def bare(
     tmp_path_factory: pytest.TempPathFactory, without_torch: dict[str, str]
 ) -> Iterator[Stack]:
     """A stack of its own on such a machine."""
-    data_dir = tmp_path_factory.mktemp("bare")
-    port = free_port()
-    environment = clean_environment(
-        DATA_DIR=str(data_dir), API_PORT=str(port), WHISPER_THREADS="1", **without_torch
-    )
-    stack = Stack(f"http://127.0.0.1:{port}", data_dir, environment)
-    stack.command("up", "--detach")
-    yield stack
-    stack.command("down")
+    with own_stack(tmp_path_factory, "bare", WHISPER_THREADS="1", **without_torch) as backend:
+        yield backend
 
 
 def run_python(code: str, environment: dict[str, str]) -> str:

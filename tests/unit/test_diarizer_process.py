@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 import wave
@@ -55,6 +56,12 @@ def excerpt(tmp_path):
     return path
 
 
+@pytest.fixture
+def short(tmp_path, short_wav):
+    """Ten seconds of it, likewise a copy, where any recording will do."""
+    return shutil.copy(short_wav, tmp_path / "short.wav")
+
+
 def ask(process, wav, hints=None, on_progress=None):
     client = DiarizerClient(process.socket_path)
     return asyncio.run(client.diarize(wav, hints or SpeakerHints(), on_progress))
@@ -90,15 +97,15 @@ def test_silence_has_no_speakers(diarizer, tmp_path):
     assert ask(diarizer, path).turns == ()
 
 
-def test_a_file_that_is_no_wav_is_an_error_and_the_next_request_works(diarizer, tmp_path, excerpt):
+def test_a_file_that_is_no_wav_is_an_error_and_the_next_request_works(diarizer, tmp_path, short):
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"RIFF")
     with pytest.raises(AppError, match="unexpectedly"):
         ask(diarizer, broken)
-    assert ask(diarizer, excerpt).turns
+    assert ask(diarizer, short).turns
 
 
-def test_a_client_that_hangs_up_frees_the_process(diarizer, excerpt):
+def test_a_client_that_hangs_up_frees_the_process(diarizer, excerpt, short):
     before = pid_of(diarizer)
 
     async def hang_up(_share):
@@ -108,11 +115,11 @@ def test_a_client_that_hangs_up_frees_the_process(diarizer, excerpt):
         ask(diarizer, excerpt, on_progress=hang_up)
     diarizer.settle()
     diarizer.ensure_running()
-    assert ask(diarizer, excerpt).turns
+    assert ask(diarizer, short).turns
     assert pid_of(diarizer) == before
 
 
-def test_a_killed_process_is_an_error_that_may_pass_and_is_replaced(diarizer, excerpt):
+def test_a_killed_process_is_an_error_that_may_pass_and_is_replaced(diarizer, excerpt, short):
     killed = pid_of(diarizer)
 
     async def kill(_share):
@@ -123,27 +130,30 @@ def test_a_killed_process_is_an_error_that_may_pass_and_is_replaced(diarizer, ex
     assert raised.value.retryable
     wait_until_gone(killed)
     diarizer.ensure_running()
-    assert ask(diarizer, excerpt).turns
+    assert ask(diarizer, short).turns
     assert pid_of(diarizer) != killed
 
 
-def test_a_process_that_hangs_is_replaced(diarizer, excerpt):
+def test_a_process_that_hangs_is_replaced(diarizer, short, monkeypatch):
+    # One that is stopped answers neither in three seconds nor in a fraction of one.
+    monkeypatch.setattr("worker.diarizer_process._PING_SECONDS", 0.2)
+    monkeypatch.setattr("worker.diarizer_process._STOP_SECONDS", 0.2)
     hung = pid_of(diarizer)
     os.kill(hung, signal.SIGSTOP)
     diarizer.settle()
     wait_until_gone(hung)
     diarizer.ensure_running()
-    assert ask(diarizer, excerpt).turns
+    assert ask(diarizer, short).turns
 
 
-def test_after_so_many_jobs_the_memory_is_given_back(tmp_path, excerpt):
+def test_after_so_many_jobs_the_memory_is_given_back(tmp_path, short):
     process = start(tmp_path / "work", jobs_per_process=2)
     try:
         first = pid_of(process)
         for _ in range(2):
             process.ensure_running()
             assert pid_of(process) == first
-            ask(process, excerpt)
+            ask(process, short)
             process.settle()
         wait_until_gone(first)
     finally:
@@ -151,11 +161,11 @@ def test_after_so_many_jobs_the_memory_is_given_back(tmp_path, excerpt):
     assert not list((tmp_path / "work").iterdir())
 
 
-def test_what_is_missing_is_told_to_whoever_asks(tmp_path, excerpt):
+def test_what_is_missing_is_told_to_whoever_asks(tmp_path, short):
     process = start(tmp_path / "work", pipeline=str(tmp_path / "nowhere"))
     try:
         with pytest.raises(AppError, match="no diarization pipeline") as raised:
-            ask(process, excerpt)
+            ask(process, short)
         assert raised.value.error_code == "diarization_pipeline_missing"
         assert not raised.value.retryable
     finally:

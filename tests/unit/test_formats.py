@@ -1,18 +1,16 @@
 """Transcripts in other formats, read back by other people's parsers."""
 
 import csv
-import html
 import io
 import itertools
 import json
 
 import pysubs2
 import pytest
-import srt
-import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.rendered import LONG, one_line, read_srt, read_vtt, segment, squeezed
 from worker.formats import FORMATS, make_cues
 
 AWKWARD = [
@@ -33,45 +31,12 @@ AWKWARD = [
 ]
 
 
-def segment(text, start=0.0, seconds=2.0, separator=" "):
-    """A segment of evenly spoken words; a word may hold line breaks."""
-    texts = [part for part in text.split(separator) if part] if separator else list(text)
-    step = seconds / len(texts)
-    words = [
-        {"word": word, "start": round(start + i * step, 3), "end": round(start + (i + 1) * step, 3)}
-        for i, word in enumerate(texts)
-    ]
-    return {"start": start, "end": words[-1]["end"], "text": separator.join(texts), "words": words}
-
-
 def without_words(text, start=0.0, end=None):
     return {"start": start, "end": start + 2 if end is None else end, "text": text}
 
 
 def render(name, *segments):
     return FORMATS[name].render({"segments": list(segments)})
-
-
-def squeezed(text):
-    return "".join(text.split())
-
-
-def read_srt(text):
-    """Cues as (start, end, text); refuses anything between them."""
-    found = list(srt.parse(text))
-    assert [cue.index for cue in found] == list(range(1, len(found) + 1))
-    return [(cue.start.total_seconds(), cue.end.total_seconds(), cue.content) for cue in found]
-
-
-def read_vtt(text):
-    return [
-        (
-            cue.start_time.in_milliseconds() / 1000,
-            cue.end_time.in_milliseconds() / 1000,
-            html.unescape(cue.text),
-        )
-        for cue in webvtt.from_string(text)
-    ]
 
 
 READERS = {"srt": read_srt, "vtt": read_vtt}
@@ -115,9 +80,6 @@ def test_clocks(seconds, clock):
 def test_cues_of_more_than_an_hour_in(name):
     ((start, end, _),) = READERS[name](render(name, without_words("late", 45_296.789, 45_298.001)))
     assert (start, end) == (45_296.789, 45_298.001)
-
-
-LONG = " ".join(f"word{number}" for number in range(150))
 
 
 @pytest.mark.parametrize(
@@ -182,14 +144,14 @@ def test_tsv_keeps_one_row_a_segment(text):
     rows = list(csv.reader(io.StringIO(rendered), delimiter="\t", quoting=csv.QUOTE_NONE))
     assert rows == [
         ["start", "end", "text"],
-        ["1234", "2000", " ".join(text.split())],
+        ["1234", "2000", one_line(text)],
         ["3600000", "3601000", "after"],
     ]
 
 
 def test_txt_has_one_line_a_segment():
     rendered = render("txt", *(without_words(text) for text in AWKWARD))
-    assert rendered.splitlines() == [" ".join(text.split()) for text in AWKWARD]
+    assert rendered.splitlines() == [one_line(text) for text in AWKWARD]
 
 
 def test_json_is_the_transcript_itself():
@@ -253,7 +215,7 @@ def test_any_transcript_with_speakers_can_be_read_back(name, segments, label, da
     told = [part | {"speaker": data.draw(speaker)} for part in segments]
     transcript = {"segments": told, "speakers": [{"id": "A", "label": label}]}
     cues = READERS[name](FORMATS[name].render(transcript))
-    named = {"A": f"{' '.join(label.split()) or 'A'}: "} if name == "srt" else {}
+    named = {"A": f"{one_line(label) or 'A'}: "} if name == "srt" else {}
     expected = make_cues(told, named)
     assert [squeezed(text) for *_, text in cues] == [squeezed(cue.text) for cue in expected]
     assert [end for _, end, _ in cues] == [pytest.approx(cue.end, abs=0.001) for cue in expected]

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pysubs2
 import pytest
-import srt
 import webvtt
 from pyannote.database.util import load_rttm
 
+from tests.unit.rendered import LONG, one_line, read_srt, segment, squeezed
 from worker.formats import FORMATS
 from worker.processor import transcript_to_dict
 from worker.speakers import assign_speakers
@@ -40,33 +40,6 @@ LABELS = [
 labels = pytest.mark.parametrize("label", LABELS)
 # pysubs2 takes any line with two times in it for the start of a cue.
 timeless_labels = pytest.mark.parametrize("label", [x for x in LABELS if "00:" not in x])
-LONG = " ".join(f"word{number}" for number in range(150))
-
-
-def segment(text, start=0.0, seconds=2.0, separator=" "):
-    """A segment of evenly spoken words."""
-    texts = [part for part in text.split(separator) if part] if separator else list(text)
-    step = seconds / len(texts)
-    words = [
-        {"word": word, "start": round(start + i * step, 3), "end": round(start + (i + 1) * step, 3)}
-        for i, word in enumerate(texts)
-    ]
-    return {"start": start, "end": words[-1]["end"], "text": separator.join(texts), "words": words}
-
-
-def squeezed(text):
-    return "".join(text.split())
-
-
-def read_srt(text):
-    """Cues as (start, end, text); refuses anything between them."""
-    found = list(srt.parse(text))
-    assert [cue.index for cue in found] == list(range(1, len(found) + 1))
-    return [(cue.start.total_seconds(), cue.end.total_seconds(), cue.content) for cue in found]
-
-
-def one_line(text):
-    return " ".join(text.split())
 
 
 def conversation(*speakers, label="Laura", job_id="7"):

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Body, Form, Query, Request, Response
+from fastapi import APIRouter, Body, Form, Header, Query, Request, Response
+from fastapi.routing import APIRoute
 
-from internal.api.dependencies import OwnerDep, SpeakersDep, TasksDep
+from internal.api.dependencies import (
+    OwnerDep,
+    SpeakersDep,
+    TasksDep,
+    UploadsDep,
+    get_container,
+    get_owner,
+)
 from internal.api.schemas import (
     ErrorBody,
     MetadataOut,
@@ -21,8 +30,8 @@ from internal.api.schemas import (
     TranscriptOut,
     UploadForm,
 )
-from repositories.models import JobStatus
-from services.task_service import RequestedOptions, Upload
+from repositories.models import JobModel, JobStatus
+from services.upload_service import Upload
 from worker.formats import FORMATS
 
 router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"])
@@ -39,24 +48,51 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         409: "The task is not in a state that allows this.",
         413: "The file is too large, or lasts too long.",
         415: "The file is not a recording.",
+        429: "There are too many open tasks. Retry-After says when to try again.",
         422: "An option or the recording cannot be used.",
         503: "A server that this needs is away. Retry-After says when to try again.",
     }
     return {status: {"model": ErrorBody, "description": meanings[status]} for status in statuses}
 
 
-@router.post(
+class _AdmittedRoute(APIRoute):
+    """Turns clients away before their recordings are received, while there is no room for them."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler with the check before it."""
+        handle = super().get_route_handler()
+
+        async def admit_and_handle(request: Request) -> Response:
+            await get_container(request).admission.check(get_owner())
+            return await handle(request)
+
+        return admit_and_handle
+
+
+_uploads = APIRouter(route_class=_AdmittedRoute)
+
+
+@_uploads.post(
     "/upload",
     status_code=202,
     summary="Upload a recording",
-    responses=_errors(413, 415, 422, 503),
+    responses=_errors(409, 413, 415, 422, 429, 503),
 )
 async def upload(
     form: Annotated[UploadForm, Form(media_type="multipart/form-data")],
     request: Request,
     response: Response,
-    tasks: TasksDep,
+    uploads: UploadsDep,
     owner: OwnerDep,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="Any text of the client's: of several uploads with the same, one task is "
+            "made, and all are answered with it.",
+            min_length=1,
+            max_length=255,
+        ),
+    ] = None,
 ) -> TaskOut:
     """Accept a recording for transcription.
 
@@ -71,18 +107,13 @@ async def upload(
         file=spooled,
         file_name="".join(c for c in name if c.isprintable())[:_MAX_FILE_NAME] or "recording",
     )
-    options = RequestedOptions(
-        language=form.language,
-        model=form.model,
-        prompt=form.prompt,
-        word_timestamps=form.word_timestamps,
-        chunking=form.chunking,
-        diarize=form.diarize,
-        speakers=form.speakers,
-    )
-    job = await tasks.create_task(owner, received, options)
-    response.headers["Location"] = request.url_for("get_task", task_id=job.id).path
-    return TaskOut.of(job)
+    accepted = await uploads.create_task(owner, received, form.options, idempotency_key)
+    if accepted.is_replay:
+        response.headers["Idempotent-Replayed"] = "true"
+    return _accepted(accepted.job, request, response)
+
+
+router.include_router(_uploads)
 
 
 @router.get("", summary="List tasks", responses=_errors(422, 503))
@@ -184,14 +215,43 @@ async def rediarize(
     stay with the voices that they were given to.
     """
     job = await speakers.rediarize(owner, task_id, (asked or RediarizeIn()).speakers)
-    response.headers["Location"] = request.url_for("get_task", task_id=job.id).path
-    return TaskOut.of(job)
+    return _accepted(job, request, response)
+
+
+@router.post(
+    "/{task_id}/cancel", summary="Stop working on a task", responses=_errors(404, 409, 503)
+)
+async def cancel_task(task_id: str, tasks: TasksDep, owner: OwnerDep) -> TaskOut:
+    """Cancel a task that has not ended; what runs for it ends within five seconds.
+
+    What is done is kept: `retry` continues from there.
+    """
+    return TaskOut.of(await tasks.cancel_task(owner, task_id))
+
+
+@router.post(
+    "/{task_id}/retry",
+    status_code=202,
+    summary="Work on a task again",
+    responses=_errors(404, 409, 503),
+)
+async def retry_task(
+    task_id: str, response: Response, request: Request, tasks: TasksDep, owner: OwnerDep
+) -> TaskOut:
+    """Try a task again that failed, was cancelled, or has gaps, without redoing what is done."""
+    return _accepted(await tasks.retry_task(owner, task_id), request, response)
 
 
 @router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=_errors(404, 503))
 async def delete_task(task_id: str, tasks: TasksDep, owner: OwnerDep) -> None:
     """Remove a task with its recording and transcript, whether it is finished or not."""
     await tasks.delete_task(owner, task_id)
+
+
+def _accepted(job: JobModel, request: Request, response: Response) -> TaskOut:
+    """Answer with a task that is being worked on, and where to ask how far it is."""
+    response.headers["Location"] = request.url_for("get_task", task_id=job.id).path
+    return TaskOut.of(job)
 
 
 def _attachment(file_name: str) -> str:

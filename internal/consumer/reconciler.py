@@ -1,0 +1,79 @@
+"""The reconciler: a process beside each consumer that sees to what nobody else will.
+
+It runs whether the consumer is busy or not, and in as many copies as there are consumers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import random
+import signal
+import time
+from multiprocessing.process import BaseProcess
+
+from core.config import Settings
+from core.errors import AppError
+from core.logger import bound, logger
+from internal.container import Container, open_container
+from services.unit_runner import LEASE_SECONDS
+from worker.process import die_with_parent
+
+
+class ReconcilerProcess:
+    """The consumer's side: starts the process, and again if it ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process: BaseProcess | None = None
+
+    def ensure_running(self) -> None:
+        """Start the process if there is none, or it has ended."""
+        if self._process is not None:
+            if self._process.is_alive():
+                return
+            logger.warning("the reconciler ended with status {}", self._process.exitcode)
+        # A fork: what it needs is loaded already.
+        fork = multiprocessing.get_context("fork")
+        self._process = fork.Process(target=_main, args=(self._settings,), daemon=True)
+        self._process.start()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None and self._process.is_alive():
+            self._process.terminate()
+            self._process.join()
+
+
+def _main(settings: Settings) -> None:
+    die_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with bound(part="reconciler"):
+        asyncio.run(_reconcile_forever(settings))
+
+
+async def _reconcile_forever(settings: Settings) -> None:
+    async with open_container(settings) as parts:
+        well_since: float | None = None
+        while True:
+            try:
+                await _reconcile(parts, well_since)
+                well_since = well_since or time.monotonic()
+            except AppError as error:
+                well_since = None
+                logger.warning("reconciling failed: {}", error.message)
+            except Exception:  # noqa: BLE001 - there is always a next time
+                logger.opt(exception=True).error("reconciling failed")
+            # Spread, so that many reconcilers do not come at once.
+            await asyncio.sleep(settings.reconcile_seconds * random.uniform(0.8, 1.2))  # noqa: S311
+
+
+async def _reconcile(parts: Container, well_since: float | None) -> None:
+    await parts.synchronise_clock()
+    # While MongoDB was away nobody could renew a lease: first they all get the time to.
+    if well_since is not None and time.monotonic() - well_since > LEASE_SECONDS:
+        await parts.upkeep.expire_leases()
+    await parts.upkeep.wake_for_waiting()
+    await parts.upkeep.sweep_own_files()
+    await parts.upkeep.sweep()
