@@ -88,6 +88,9 @@ class MongoDB:
                 serverSelectionTimeoutMS=self._settings.mongodb_timeout_ms,
                 connectTimeoutMS=self._settings.mongodb_timeout_ms,
                 socketTimeoutMS=self._settings.mongodb_timeout_ms * 4,
+                # What was acknowledged survives the server being killed, and a change of primary.
+                w="majority",
+                journal=True,
                 tz_aware=True,
                 tzinfo=UTC,
                 appname="stt-backend",

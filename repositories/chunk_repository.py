@@ -90,6 +90,14 @@ class ChunkRepository:
         changes = {"status": ChunkStatus.FAILED.value, "error": error.to_dict()}
         return await self._settle(chunk, changes)
 
+    async def give_up_pending(self, job_id: str, error: JobError) -> int:
+        """Mark all chunks that are pending as ones that cannot be transcribed; returns how many."""
+        query = {"job_id": job_id, "status": ChunkStatus.PENDING.value}
+        changes = {"status": ChunkStatus.FAILED.value, "error": error.to_dict(), "holder": None}
+        with _operation("give up chunks", job_id):
+            result = await self._chunks.update_many(query, {"$set": changes})
+        return int(result.modified_count)
+
     async def reopen_failed(self, job_id: str) -> int:
         """Make the chunks that were given up pending again; returns how many there were."""
         query = {"job_id": job_id, "status": ChunkStatus.FAILED.value}

@@ -153,8 +153,8 @@ class Source(_Document):
     file_name: str
     size_bytes: int
     sha256: str
-    format: str
-    codec: str
+    format: str = ""
+    codec: str = ""
     duration: float | None = None
 
 
@@ -245,9 +245,15 @@ class JobModel(JobCreate):
     @property
     def all_warnings(self) -> list[str]:
         """What a reader of the transcript should know, what became of diarization included."""
-        diarization = self.diarization
-        extra = [diarization.warning] if diarization and diarization.warning else []
-        return [*self.warnings, *extra]
+        notes = list(self.warnings)
+        if self.diarization and self.diarization.warning:
+            notes.append(self.diarization.warning)
+        if self.result and self.result.gaps:
+            notes.append(
+                f"{self.result.gaps} stretches of the recording could not be transcribed. "
+                "The transcript marks them; `retry` tries them again."
+            )
+        return notes
 
 
 class JobUpdate(_Document):

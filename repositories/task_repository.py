@@ -117,6 +117,7 @@ class TaskRepository:
         *,
         allowed_from: Group[JobStatus],
         while_stage: Stage | None = None,
+        while_attempt: int | None = None,
         update: JobUpdate | None = None,
     ) -> bool:
         """Move a job to another state, if it is in one of `allowed_from`, with other changes.
@@ -126,6 +127,7 @@ class TaskRepository:
             to: Its new state; the same as before changes the rest alone.
             allowed_from: States that it may be in.
             while_stage: Only while the job is in this stage.
+            while_attempt: Only while nobody has begun the job anew.
             update: What else is to be changed.
 
         Returns:
@@ -137,6 +139,8 @@ class TaskRepository:
         }
         if while_stage is not None:
             query["stage"] = while_stage.value
+        if while_attempt is not None:
+            query["attempt"] = while_attempt
         changes = (update or JobUpdate()).to_dict()
         changes |= {"status": to.value, "updated_at": to_milliseconds(utc_now())}
         with _operation("update job status", job_id):

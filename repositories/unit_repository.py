@@ -53,20 +53,28 @@ class UnitRepository:
         """Add units at the end of their owner's line; those that are there already stay.
 
         Those without cost come before everything else.
+
+        Returns:
+            All of them, as they are now.
         """
-        added = []
         with _operation("add units"):
-            for create in units:
-                rank = await self._reserve(owner, create) if create.cost_seconds else 0
-                added.append(UnitModel(**create.model_dump(), rank=rank))
+            # Looked for first: asking again for what waits already must not lengthen the line.
+            cursor = self._units.find({"_id": {"$in": [create.id for create in units]}})
+            there = {document["_id"]: UnitModel.from_dict(document) async for document in cursor}
+            new = [create for create in units if create.id not in there]
+            ends = {queue: await self._reserve(owner, queue, new) for queue in _queues(new)}
             writes = []
-            for unit in added:
+            for create in new:
+                cost = _cost(create)
+                unit = UnitModel(**create.model_dump(), rank=ends[create.queue] if cost else 0)
+                ends[create.queue] += cost
+                there[unit.id] = unit
                 document = unit.to_dict()
                 own_id = {"_id": document.pop("_id")}
                 writes.append(UpdateOne(own_id, {"$setOnInsert": document}, upsert=True))
             if writes:
                 await self._units.bulk_write(writes, ordered=True)
-        return added
+        return [there[create.id] for create in units]
 
     async def claim(self, queues: Sequence[str], lease_seconds: float) -> UnitModel | None:
         """Take the first unit that can be done now, None if there is none.
@@ -178,19 +186,25 @@ class UnitRepository:
 
     async def jobs_without_units(self, job_ids: Collection[str]) -> set[str]:
         """Return those of these jobs for which nothing is to be done or being done."""
+        # Not `distinct`: for the embedded wire server, ids of digits would be numbers.
+        match, group = {"job_id": {"$in": list(job_ids)}}, {"_id": "$job_id"}
         with _operation("find jobs with units"):
-            busy = await self._units.distinct("job_id", {"job_id": {"$in": list(job_ids)}})
-        return set(job_ids) - set(busy)
+            found = self._units.aggregate([{"$match": match}, {"$group": group}])
+            busy = {entry["_id"] async for entry in found}
+        return set(job_ids) - busy
 
     async def count(self) -> dict[tuple[str, UnitState], int]:
         """Return how many units there are, by queue and state."""
-        group = {"_id": {"queue": "$queue", "state": "$state"}, "count": {"$sum": 1}}
+        # A query for each state: the embedded wire server groups by one field.
+        group = {"_id": "$queue", "count": {"$sum": 1}}
+        counts: dict[tuple[str, UnitState], int] = {}
         with _operation("count units"):
-            found = [entry async for entry in self._units.aggregate([{"$group": group}])]
-        return {
-            (entry["_id"]["queue"], UnitState(entry["_id"]["state"])): entry["count"]
-            for entry in found
-        }
+            for state in UnitState:
+                found = self._units.aggregate(
+                    [{"$match": {"state": state.value}}, {"$group": group}]
+                )
+                counts |= {(entry["_id"], state): entry["count"] async for entry in found}
+        return counts
 
     async def delete_units(self, job_id: str) -> int:
         """Remove whatever is to be done for a job: those who are at it notice and stop."""
@@ -204,15 +218,25 @@ class UnitRepository:
             result = await self._units.update_one(held, changes)
         return result.matched_count == 1
 
-    async def _reserve(self, owner: str, unit: UnitCreate) -> int:
-        """Return the next place in an owner's line, and move the line's end behind the unit."""
-        queue = await self._clocks.find_one({"_id": unit.queue})
-        line = {"_id": f"{unit.queue}/{owner}"}
+    async def _reserve(self, owner: str, queue: str, units: Sequence[UnitCreate]) -> int:
+        """Return the end of an owner's line in a queue, and move it behind these units."""
+        cost = sum(_cost(unit) for unit in units if unit.queue == queue)
+        if cost == 0:
+            return 0
+        clock = await self._clocks.find_one({"_id": queue})
+        line = {"_id": f"{queue}/{owner}"}
         # A line that was empty for a while begins at the present, not in the past.
-        await self._clocks.update_one(line, {"$max": {"end": queue["at"] if queue else 0}}, True)
-        cost = max(1, round(unit.cost_seconds * 1000))
+        await self._clocks.update_one(line, {"$max": {"end": clock["at"] if clock else 0}}, True)
         before = await self._clocks.find_one_and_update(line, {"$inc": {"end": cost}})
         return int(before["end"]) if before else 0
+
+
+def _queues(units: Sequence[UnitCreate]) -> set[str]:
+    return {unit.queue for unit in units}
+
+
+def _cost(unit: UnitCreate) -> int:
+    return round(unit.cost_seconds * 1000)
 
 
 def _operation(name: str, job_id: str | None = None) -> Any:

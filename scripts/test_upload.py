@@ -1,5 +1,8 @@
 """Smoke run: upload a recording to a server, wait, print the transcript; status 1 on any failure.
 
+The upload is repeated with its Idempotency-Key, which must make no second task; and another task is
+made, cancelled and deleted.
+
 Needs httpx and nothing of the project, so that it runs from anywhere against any server.
 `python scripts/test_upload.py samples/meeting.wav --url http://127.0.0.1:8000 --format srt`
 """
@@ -9,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +36,11 @@ def main() -> int:
     timeout = httpx.Timeout(ANSWER_SECONDS, write=SEND_SECONDS)
     try:
         with httpx.Client(base_url=arguments.url, timeout=timeout) as client:
-            task_id = upload(client, arguments.file, diarize=arguments.diarize)
+            key = str(uuid.uuid4())
+            task_id = upload(client, arguments.file, key, diarize=arguments.diarize)
+            if upload(client, arguments.file, key, diarize=arguments.diarize) != task_id:
+                raise SmokeError("The same Idempotency-Key made another task.")
+            cancel_another(client, arguments.file)
             wait(client, task_id, arguments.timeout)
             print(fetch(client, task_id, arguments.format), end="")
     except SmokeError as error:
@@ -55,17 +63,30 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def upload(client: httpx.Client, path: Path, *, diarize: bool) -> str:
+def upload(client: httpx.Client, path: Path, key: str, **options: bool) -> str:
     """Upload a file, streamed, and return the id of its task."""
     say(f"uploading {path.name} to {client.base_url}")
+    form = {name: str(value).lower() for name, value in options.items()}
     try:
         with path.open("rb") as file:
-            files = {"file": (path.name, file)}
-            form = {"diarize": str(diarize).lower()}
-            task = ask(client, "POST", f"{TASKS}/upload", files=files, data=form).json()
+            task = ask(
+                client, "POST", f"{TASKS}/upload",
+                files={"file": (path.name, file)}, data=form, headers={"Idempotency-Key": key},
+            ).json()  # fmt: skip
     except OSError as error:
         raise SmokeError(f"{path} cannot be read: {error.strerror}.") from error
     return str(task["id"])
+
+
+def cancel_another(client: httpx.Client, path: Path) -> None:
+    """Upload a file once more, as another task, and cancel and delete that."""
+    path_of_task = f"{TASKS}/{upload(client, path, str(uuid.uuid4()), reuse=False)}"
+    try:
+        status = ask(client, "POST", f"{path_of_task}/cancel").json()["status"]
+    finally:
+        ask(client, "DELETE", path_of_task)
+    if status != "cancelled":
+        raise SmokeError(f"A task that was cancelled is {status}.")
 
 
 def wait(client: httpx.Client, task_id: str, timeout_seconds: float) -> None:

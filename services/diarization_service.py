@@ -131,7 +131,7 @@ class DiarizationService:
         """Return the normalised WAV; of a finished job it is made from the upload once more."""
         wav = folder / "audio.wav"
         try:
-            await self._store.download(audio_key(job.id), wav)
+            await self._store.download(audio_key(job.id, job.attempt), wav)
         except NotFound:
             source = folder / "source"
             await self._store.download(job.source.object, source)

@@ -10,7 +10,7 @@ from core.config import Settings
 from core.errors import AppError
 from core.logger import logger
 from core.messaging import DIARIZATION_QUEUE, QUEUES, SHORT_QUEUE, SPEECH_QUEUE, RedisQueueManager
-from repositories.models import JobModel, UnitCreate, UnitKind, UnitModel
+from repositories.models import JobModel, UnitCreate, UnitKind, UnitModel, UnitState
 from repositories.unit_repository import UnitRepository
 from worker.constants import MAX_CHUNK_SECONDS
 
@@ -156,7 +156,8 @@ class Dispatcher:
         return await self._queue.count_workers(DIARIZATION_QUEUE) > 0
 
     async def _add(self, job: JobModel, units: Sequence[UnitCreate]) -> None:
-        await self.wake(await self._units.add(job.owner, units))
+        added = await self._units.add(job.owner, units)
+        await self.wake([unit for unit in added if unit.state is UnitState.OPEN])
 
     async def _count_consumers(self, queue: str) -> int:
         try:

@@ -6,6 +6,7 @@ whoever is at it notices when it next renews its lease.
 
 from __future__ import annotations
 
+from core.errors import AppError
 from core.logger import logger
 from core.storage import ObjectStore
 from repositories.chunk_repository import ChunkRepository
@@ -25,7 +26,8 @@ from services.lifecycle import audio_key, ending, job_prefix, may_become
 class Endings:
     """Ends jobs.
 
-    Every method may raise `DatabaseUnavailable` or `StorageUnavailable` (both retryable).
+    Every method may raise `DatabaseUnavailable`, and those that remove everything
+    `StorageUnavailable` (both retryable).
     """
 
     def __init__(
@@ -56,17 +58,23 @@ class Endings:
 
     async def keep_result(self, job: JobModel, reason: str) -> None:
         """Complete a job that was worked on again, with the transcript that it had."""
+        assert job.result is not None
+        again = f"Trying again failed: {reason} Nothing has changed."
+        state = DiarizationState.DONE
+        # If its gaps were tried again, they are gaps again.
+        if not await self._chunks.give_up_pending(
+            job.id, JobError(code="not_retried", message=again, retryable=True)
+        ):
+            again = f"The speakers could not be found again: {reason} Nothing has changed."
+            state = DiarizationState.FAILED
         changes = ending(job, stage=Stage.DONE)
         if job.diarization is None:
-            changes.warnings = [*job.warnings, f"Trying again failed: {reason}"]
+            changes.warnings = [*job.warnings, again]
         else:
-            warning = f"The speakers could not be found again: {reason} Nothing has changed."
-            given_up = {"state": DiarizationState.FAILED, "warning": warning, "object": None}
+            given_up = {"state": state, "warning": again, "object": None}
             changes.diarization = job.diarization.model_copy(update=given_up)
         if await self._end(job, JobStatus.COMPLETED, changes):
             logger.warning("the earlier transcript stays: {}", reason)
-            if job.diarization and job.diarization.object:
-                await self._store.delete(job.diarization.object)
 
     async def delete(self, job: JobModel) -> None:
         """Remove everything stored for a job, whatever its state, and the job last."""
@@ -90,6 +98,9 @@ class Endings:
         ):
             return False
         await self._units.delete_units(job.id)
-        # The one large thing, and quickly made again from the upload.
-        await self._store.delete(audio_key(job.id))
+        try:
+            # The one large thing, and quickly made again from the upload.
+            await self._store.delete(audio_key(job.id, job.attempt))
+        except AppError as error:
+            logger.warning("left for the sweep: {}", error.message)
         return True

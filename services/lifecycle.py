@@ -39,9 +39,12 @@ def source_key(job_id: str) -> str:
     return f"{job_prefix(job_id)}source"
 
 
-def audio_key(job_id: str) -> str:
-    """Return where a job's normalised WAV is stored while it is worked on."""
-    return f"{job_prefix(job_id)}audio.wav"
+def audio_key(job_id: str, attempt: int) -> str:
+    """Return where a job's normalised WAV is stored while it is worked on.
+
+    Each attempt has its own, which the end of the one before, coming late, does not take away.
+    """
+    return f"{job_prefix(job_id)}audio{f'-{attempt}' if attempt > 1 else ''}.wav"
 
 
 def diarization_key(job_id: str, revision: int, version: str) -> str:
@@ -62,3 +65,9 @@ def job_prefix(job_id: str) -> str:
 def job_of_key(key: str) -> str:
     """Return whose an object is, by its key."""
     return key.split("/")[1]
+
+
+def is_complete(keys: list[str]) -> bool:
+    """Whether these are what a finished job keeps: its upload, and at most one transcript."""
+    others = [key.rpartition("/")[2] for key in keys if not key.endswith("/source")]
+    return not others or (len(others) == 1 and others[0].startswith("transcript-"))

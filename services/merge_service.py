@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 import uuid
@@ -68,10 +69,13 @@ class MergeService:
             return
         with logged_operation("merge and store transcript"):
             started = utc_now()
-            transcript = _merge(job, await self._chunks.get_chunks(job.id))
+            chunks = await self._chunks.get_chunks(job.id)
+            # In a thread: of ten hours it takes seconds, in which the lease has to be renewed.
+            transcript = await asyncio.to_thread(_merge, job, chunks)
             if job.diarization and job.diarization.object:
                 values = json.loads(await self._store.read(job.diarization.object))
-                transcript = assign_speakers(transcript, Diarization.from_dict(values))
+                found = Diarization.from_dict(values)
+                transcript = await asyncio.to_thread(assign_speakers, transcript, found)
             names = await self._names_for(job, transcript)
             timings = job.timings | {"merge": (utc_now() - started).total_seconds()}
             await self._complete(job, transcript, names, timings)
@@ -93,8 +97,9 @@ class MergeService:
     ) -> None:
         """Store the transcript under a new name, then point the job to it, then clean up."""
         key = transcript_key(job.id, uuid.uuid4().hex[:12])
+        before = job.model_copy(update={"result": None})  # whose gaps may be none any more
         values = transcript_to_dict(
-            replace(transcript, warnings=(*job.all_warnings, *transcript.warnings)),
+            replace(transcript, warnings=(*before.all_warnings, *transcript.warnings)),
             job_id=job.id,
             model=job.options.model,
             diarization_model=job.diarization.model if job.diarization else None,
@@ -115,6 +120,7 @@ class MergeService:
             completed,
             allowed_from=may_become(completed),
             while_stage=Stage.MERGE,
+            while_attempt=job.attempt,
             update=update,
         )
         # Looked at again: our own first try may have been carried out, and its answer lost.
@@ -129,7 +135,7 @@ class MergeService:
 
     async def _forget_intermediate(self, job: JobModel) -> None:
         """Remove what only the stages needed, and the transcript that this one replaces."""
-        await self._store.delete(audio_key(job.id))
+        await self._store.delete(audio_key(job.id, job.attempt))
         if job.diarization and job.diarization.object:
             await self._store.delete(job.diarization.object)
         if job.result is not None:

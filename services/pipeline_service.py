@@ -134,7 +134,7 @@ class PipelineService:
                     declared=job.source.duration,
                     chunking=job.options.chunking,
                 )
-            await self._store.put_file(audio_key(job.id), wav, "audio/wav")
+            await self._store.put_file(audio_key(job.id, job.attempt), wav, "audio/wav")
         return prepared
 
     async def _record_prepared(
@@ -161,6 +161,7 @@ class PipelineService:
             processing,
             allowed_from={processing},
             while_stage=Stage.PREPARE,
+            while_attempt=job.attempt,
             update=update,
         )
         if not moved and await self._jobs.get_job(job.id) is None:
@@ -173,7 +174,7 @@ class PipelineService:
         by_index = {chunk.index: chunk for chunk in claimed}
 
         async def read_range(offset: int, length: int) -> bytes:
-            return await self._store.read(audio_key(job.id), offset, length)
+            return await self._store.read(audio_key(job.id, job.attempt), offset, length)
 
         with working_folder(self._settings.temp_dir) as folder:
             chunks = [to_chunk(document) for document in claimed]

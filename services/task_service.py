@@ -97,11 +97,17 @@ class TaskService:
 
         Raises:
             NotFound: There is no such task.
-            Conflict: It has not finished, or it failed (codes `not_finished`, `task_failed`).
+            Conflict: It has not finished, failed, or was cancelled (codes `not_finished`,
+                `task_failed`, `task_cancelled`).
         """
         job = await self._jobs.require_job(job_id, owner)
         if job.status is JobStatus.FAILED and job.error is not None:
             raise Conflict(f"The task failed: {job.error.message}", code="task_failed")
+        if job.status is JobStatus.CANCELLED:
+            raise Conflict(
+                "The task was cancelled: there is no transcript. Ask for one with `retry`.",
+                code="task_cancelled",
+            )
         if job.result is None:
             raise Conflict(
                 f"The task is {job.status.value}: there is no transcript yet. Ask again when its "

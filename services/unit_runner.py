@@ -47,6 +47,7 @@ class UnitRunner:
         self._dispatcher = dispatcher
         self._stages = stages
         self._is_stopping = False
+        self._work: asyncio.Future[None] | None = None
 
     async def run_next(self, queue: str) -> bool:
         """Do the first unit that consumers of a queue can do; False if there was none.
@@ -54,35 +55,44 @@ class UnitRunner:
         Raises:
             DatabaseUnavailable: MongoDB was away for longer than our patience (retryable).
         """
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
         unit = await self._units.claim(SERVED[queue], LEASE_SECONDS)
         if unit is None:
             return False
         with bound(job_id=unit.job_id, unit=unit.kind.value, attempt=unit.attempt):
-            await self._run(unit)
+            if self._is_stopping:
+                await self._give_back(unit)
+            else:
+                await self._run(unit)
         return True
 
     async def _run(self, unit: UnitModel) -> None:
-        work = asyncio.ensure_future(self._work(unit))
-        keeper = asyncio.create_task(self._keep(unit, work))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop, work)
+        self._work = asyncio.ensure_future(self._do(unit))
+        keeper = asyncio.create_task(self._keep(unit, self._work))
         try:
-            await work
+            await self._work
             await self._units.finish(unit)
         except asyncio.CancelledError:
-            if self._is_stopping and await self._units.release(unit):
-                logger.info("given back, for this consumer is being stopped")
-                await self._dispatcher.wake([unit])
-            else:
+            if not (self._is_stopping and await self._give_back(unit)):
                 logger.warning("stopped: the work was cancelled, or another has it")
         except DatabaseUnavailable:
             raise  # the lease ends by itself, and no attempt is counted
         except Exception as error:  # noqa: BLE001 - whatever it is, it must be settled
             logger.opt(exception=True).debug("the attempt failed")
-            await self._failures.settle(unit, error)
+            # Not where another has it by now: what we ran into may be that one's doing.
+            if await self._units.renew(unit, LEASE_SECONDS):
+                await self._failures.settle(unit, error)
         finally:
             keeper.cancel()
 
-    async def _work(self, unit: UnitModel) -> None:
+    async def _give_back(self, unit: UnitModel) -> bool:
+        if not await self._units.release(unit):
+            return False
+        logger.info("given back, for this consumer is being stopped")
+        await self._dispatcher.wake([unit])
+        return True
+
+    async def _do(self, unit: UnitModel) -> None:
         if self._failures.is_worn_out(unit):
             raise EngineFailed(
                 f"{unit.crashes} consumers died while they worked on it.", code="consumer_killed"
@@ -108,7 +118,8 @@ class UnitRunner:
                     work.cancel()
                     return
 
-    def _stop(self, work: asyncio.Future[None]) -> None:
+    def _stop(self) -> None:
         """Let the work finish if it is about to, or give it back."""
         self._is_stopping = True
-        asyncio.get_running_loop().call_later(_GRACE_SECONDS, work.cancel)
+        if self._work is not None:
+            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._work.cancel)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from core.clock import utc_now
 from core.config import Settings
 from core.logger import bound, logged_operation, logger
-from core.storage import ObjectStore
+from core.storage import ObjectStat, ObjectStore
 from core.workspace import remove_abandoned
 from repositories.task_repository import TaskRepository
 from repositories.turn_repository import TurnRepository
@@ -20,7 +20,7 @@ from repositories.unit_repository import UnitRepository
 from repositories.upload_key_repository import UploadKeyRepository
 from services.dispatcher import Dispatcher
 from services.endings import Endings
-from services.lifecycle import job_of_key, job_prefix
+from services.lifecycle import is_complete, job_of_key, job_prefix
 from services.planner import Planner
 
 # A job that is about to get its next unit, or an object its job, is not a lost one.
@@ -92,7 +92,8 @@ class UpkeepService:
     async def _resume_idle_jobs(self) -> None:
         """Add the next unit of jobs that a crash left without one."""
         idle_since = utc_now() - timedelta(seconds=_SETTLED_SECONDS)
-        idle = await self._jobs.get_idle_jobs(idle_since, _MOST_AT_ONCE)
+        # All of them: those that wait their turn look idle, too.
+        idle = await self._jobs.get_idle_jobs(idle_since, 2 * self._settings.max_open_tasks)
         for job_id in await self._units.jobs_without_units([job.id for job in idle]):
             with bound(job_id=job_id):
                 logger.warning("nothing was planned for a job that has not ended: resuming it")
@@ -105,14 +106,36 @@ class UpkeepService:
                     await self._endings.delete(job)
 
     async def _remove_orphans(self) -> None:
-        """Remove what is stored for jobs that are not there, and was not stored just now."""
+        """Remove what nobody needs that was not stored just now: a killed process left it."""
         before = utc_now() - timedelta(seconds=self._settings.orphan_grace_seconds)
-        newest: dict[str, datetime] = {}
+        stored: dict[str, list[ObjectStat]] = {}
         for stat in await self._store.list(job_prefix("")):
-            job_id = job_of_key(stat.key)
-            newest[job_id] = max(stat.modified_at, newest.get(job_id, stat.modified_at))
-        old = [job_id for job_id, modified_at in newest.items() if modified_at < before]
-        for job_id in await self._jobs.missing_of(old):
+            stored.setdefault(job_of_key(stat.key), []).append(stat)
+        old = {
+            job_id: [stat.key for stat in stats]
+            for job_id, stats in stored.items()
+            if max(stat.modified_at for stat in stats) < before
+        }
+        missing = await self._jobs.missing_of(old)
+        for job_id in missing:
             with bound(job_id=job_id):
                 logger.warning("removing what was stored for a task that is not there")
                 await self._endings.forget_stored(job_id)
+        for job_id in old.keys() - missing:
+            if not is_complete(old[job_id]):
+                await self._remove_unused(job_id, old[job_id])
+
+    async def _remove_unused(self, job_id: str, keys: list[str]) -> None:
+        """Remove what a job that has ended does not refer to."""
+        job = await self._jobs.get_job(job_id)
+        if job is None or not job.status.is_terminal:
+            return
+        used = {job.source.object}
+        if job.result is not None:
+            used.add(job.result.object)
+        elif job.diarization is not None and job.diarization.object:
+            used.add(job.diarization.object)  # for another attempt
+        for key in set(keys) - used:
+            with bound(job_id=job_id):
+                logger.warning("removing an object that the task does not use: {}", key)
+                await self._store.delete(key)

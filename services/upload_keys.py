@@ -31,6 +31,11 @@ class UploadKeys:
         self._keys = keys
         self._jobs = jobs
 
+    async def has_task(self, owner: str, key: str) -> bool:
+        """Return whether a task has been made with a key."""
+        seen = await self._keys.get(_key_id(owner, key))
+        return seen is not None and await self._jobs.get_job(seen.job_id) is not None
+
     @asynccontextmanager
     async def claimed(
         self, owner: str, key: str, fingerprint: str, job_id: str
@@ -49,7 +54,7 @@ class UploadKeys:
         """
         now = utc_now()
         ours = UploadKey(
-            id=hashlib.sha256(f"{owner}\n{key}".encode()).hexdigest(),
+            id=_key_id(owner, key),
             fingerprint=fingerprint,
             job_id=job_id,
             holder=uuid.uuid4().hex,
@@ -67,6 +72,10 @@ class UploadKeys:
             with suppress(AppError):
                 await asyncio.shield(self._keys.release(ours))
             raise
+        else:
+            # The task speaks for the key from now on; once it is deleted, nothing does.
+            with suppress(AppError):
+                await self._keys.renew(ours, 0)
         finally:
             renewing.cancel()
 
@@ -97,3 +106,7 @@ class UploadKeys:
             await asyncio.sleep(_LEASE_SECONDS / 3)
             with suppress(AppError):
                 await self._keys.renew(key, _LEASE_SECONDS)
+
+
+def _key_id(owner: str, key: str) -> str:
+    return hashlib.sha256(f"{owner}\n{key}".encode()).hexdigest()

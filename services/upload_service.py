@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import uuid
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import BinaryIO, Literal
 
@@ -93,6 +94,18 @@ class UploadService:
         self._keys = keys
         self._reuse = reuse
 
+    async def admit(self, owner: str, key: str | None) -> None:
+        """Refuse an upload, before it is received, where there is no room for another task.
+
+        One that is sent again for the sake of its answer needs none.
+
+        Raises:
+            TooManyTasks: The limits are reached (retryable).
+            StorageUnavailable: The disk is nearly full (retryable; code `disk_full`).
+        """
+        if key is None or not await self._keys.has_task(owner, key):
+            await self._admission.check(owner)
+
     async def create_task(
         self, owner: str, upload: Upload, requested: RequestedOptions, key: str | None = None
     ) -> Accepted:
@@ -110,52 +123,39 @@ class UploadService:
             InvalidInput: An option or the recording cannot be used, or the key has been used for
                 something else.
             Conflict: Another request with this key is being worked on (retryable).
-            TooManyTasks: The limits are reached (retryable).
         """
-        await self._admission.check(owner)
         options = self._check_options(requested)
-        size, sha256 = await asyncio.to_thread(_measure, upload.file)
         job_id = uuid.uuid4().hex
         with bound(job_id=job_id), logged_operation("create task") as outcome:
+            size, sha256 = await asyncio.to_thread(_measure, upload.file)
             outcome.update(size_bytes=size)
-            if key is None:
-                return Accepted(
-                    await self._create(job_id, owner, upload, options, requested, (size, sha256))
-                )
-            asked = [sha256, options.to_dict(), requested.keep_hours]
-            fingerprint = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-            async with self._keys.claimed(owner, key, fingerprint, job_id) as earlier:
+            create = JobCreate(
+                id=job_id,
+                owner=owner,
+                options=options,
+                source=Source(
+                    object=source_key(job_id),
+                    file_name=upload.file_name,
+                    size_bytes=size,
+                    sha256=sha256,
+                ),
+                keep_hours=requested.keep_hours or self._settings.retention_hours,
+            )
+            held = self._keys.claimed(owner, key, _fingerprint(create), job_id) if key else None
+            async with held or nullcontext() as earlier:
                 if earlier is not None:
                     return Accepted(earlier, is_replay=True)
-                return Accepted(
-                    await self._create(job_id, owner, upload, options, requested, (size, sha256))
-                )
+                create.source = await self._look_into(upload.file, create.source)
+                job = await self._accept(create, upload.file, may_reuse=requested.reuse)
+                return Accepted(job)
 
-    async def _create(
-        self,
-        job_id: str,
-        owner: str,
-        upload: Upload,
-        options: JobOptions,
-        requested: RequestedOptions,
-        measured: tuple[int, str],
-    ) -> JobModel:
+    async def _look_into(self, file: BinaryIO, source: Source) -> Source:
+        """Return what is stored of a recording with what its headers say."""
         ffmpeg = media.find_ffmpeg(self._settings.ffmpeg_executable)
         limit = self._settings.max_duration_seconds
-        info = await media.probe(ffmpeg, upload.file, max_seconds=limit)
-        size, sha256 = measured
-        source = Source(
-            object=source_key(job_id),
-            file_name=upload.file_name,
-            size_bytes=size,
-            sha256=sha256,
-            format=info.container,
-            codec=info.codec,
-            duration=info.duration,
-        )
-        keep = requested.keep_hours or self._settings.retention_hours
-        create = JobCreate(id=job_id, owner=owner, options=options, source=source, keep_hours=keep)
-        return await self._accept(create, upload.file, may_reuse=requested.reuse)
+        info = await media.probe(ffmpeg, file, max_seconds=limit)
+        found = {"format": info.container, "codec": info.codec, "duration": info.duration}
+        return source.model_copy(update=found)
 
     async def _accept(self, create: JobCreate, file: BinaryIO, *, may_reuse: bool) -> JobModel:
         source = create.source
@@ -176,12 +176,15 @@ class UploadService:
         return job
 
     async def _undo(self, create: JobCreate) -> None:
-        """Remove what was made of a task that could not be accepted."""
-        for step in (self._jobs.delete_job(create.id), self._store.delete(create.source.object)):
-            try:
-                await step
-            except AppError as error:
-                logger.warning("undoing an upload failed: {}", error.message)
+        """Remove what was made of a task that could not be accepted.
+
+        If the job may still be there, so is its recording: it is a whole one, or swept up later.
+        """
+        try:
+            await self._jobs.delete_job(create.id)
+            await self._store.delete(create.source.object)
+        except AppError as error:
+            logger.warning("undoing an upload failed: {}", error.message)
 
     def _check_options(self, requested: RequestedOptions) -> JobOptions:
         """Fill in defaults and refuse what would fail later."""
@@ -211,6 +214,12 @@ class UploadService:
             diarize=requested.diarize,
             **asdict(requested.speakers),
         )
+
+
+def _fingerprint(create: JobCreate) -> str:
+    """Return what is the same for requests that ask for the same."""
+    asked = [create.source.sha256, create.options.to_dict(), create.keep_hours]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def _measure(file: BinaryIO) -> tuple[int, str]:

@@ -122,6 +122,7 @@ def run_against_named_servers(backend: Stack) -> Iterator[Stack]:
     commands = (
         ["start"],
         ["worker", "--concurrency", "2"],
+        ["worker", "--queue", "short", "--concurrency", "1"],
         ["worker", "--queue", "diarization", "--concurrency", "1"],
     )
     processes = [

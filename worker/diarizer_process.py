@@ -101,7 +101,7 @@ class DiarizerProcess:
         if self._jobs >= self._jobs_per_process:
             logger.info("the diarizer has done {} jobs: replacing it", self._jobs)
             self._stop()
-        elif not self._is_idle():
+        elif self._process is not None and self._process.poll() is None and not self._is_idle():
             logger.warning("the diarizer is stuck: replacing it")
             self._stop()
 

@@ -40,9 +40,9 @@ def load_pipeline(pipeline: str, token: str | None) -> Any:
             pipeline itself (`diarization_pipeline_missing`) is missing.
         EngineFailed: Hugging Face cannot be reached (retryable).
     """
-    pyannote = import_pyannote()
     if not is_hub_name(pipeline):
         _check_folder(Path(pipeline))
+    pyannote = import_pyannote()
     from pyannote.audio.pipelines import SpeakerDiarization
 
     # pyannote prints advice to stdout before it raises; what we raise says the same and more.

@@ -74,7 +74,7 @@ async def prepare_audio(
         )
     chunker = AudioChunker()
     cut = chunker.chunk_by_silence if chunking == "silence" else chunker.chunk_fixed_duration
-    chunks = cut(wav)
+    chunks = await asyncio.to_thread(cut, wav)
     if not any(chunk.has_speech for chunk in chunks):
         notes.append("No speech was found in the recording.")
     return PreparedAudio(audio.duration, chunks, notes)

@@ -235,7 +235,19 @@ def _move(source: Path, target: Path) -> None:
             if attempt == _MOVE_ATTEMPTS:
                 raise
         else:
+            with contextlib.suppress(FileNotFoundError):  # deleted again already
+                _flush_folders(target)
             return
+
+
+def _flush_folders(target: Path) -> None:
+    """Have the disk remember a file's name, too, and that of its folder."""
+    for folder in (target.parent, target.parent.parent):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _files_below(start: Path, *, without: Path) -> Iterator[Path]:

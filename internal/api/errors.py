@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,6 +16,7 @@ from core.errors import (
     InvalidInput,
     Misconfigured,
     NotFound,
+    StorageUnavailable,
     TooManyTasks,
     TransientError,
 )
@@ -100,9 +102,17 @@ def _describe(errors: Any) -> tuple[str, str]:
 
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        # The framework calls it a bad request: the body could not be received.
+        return await _on_app_error(request, _disk_full())
     code = _CODE_BY_STATUS.get(error.status_code, "http_error")
     body = error_body(code, _sentence(request, error), {}, request)
     return JSONResponse(body, error.status_code, headers=error.headers)
+
+
+def _disk_full() -> StorageUnavailable:
+    return StorageUnavailable("The server has no room for the upload.", code="disk_full")
 
 
 def _sentence(request: Request, error: HTTPException) -> str:

@@ -231,6 +231,7 @@ class MetadataOut(BaseModel):
     segments: int | None = None
     words: int | None = None
     speakers: int | None = None
+    gaps: int | None = Field(None, description="Stretches that could not be transcribed.")
     timings: dict[str, float] = Field({}, description="Seconds that each stage took.")
 
     @classmethod
@@ -245,6 +246,7 @@ class MetadataOut(BaseModel):
             segments=result.segments if result else None,
             words=result.words if result else None,
             speakers=len(result.speakers) if result else None,
+            gaps=result.gaps if result else None,
             timings=job.timings,
             **source.model_dump(exclude={"object", "duration"}),
         )
@@ -338,5 +340,5 @@ class TranscriptOut(BaseModel):
 class HealthOut(BaseModel):
     """Whether the process, or each server that it needs, is well."""
 
-    status: Literal["ok", "unavailable"]
+    status: Literal["ok", "degraded", "unavailable"]
     checks: dict[str, str] = {}

@@ -45,7 +45,7 @@ def up(detach: bool) -> None:
 
 @click.command()
 def down() -> None:
-    """Stop the backend that `up` started; consumers finish the batch that they are at."""
+    """Stop the backend that `up` started; consumers finish or give back what they are at."""
     stopped = StackManager(load_settings()).stop()
     click.echo("stopped" if stopped else "nothing was running", err=True)
 

@@ -44,6 +44,14 @@ _BAR = "{desc}: {percentage:3.0f} %|{bar:30}| {elapsed}{postfix}"
 @click.option("--min-speakers", type=_SPEAKERS, help="A lower bound.")
 @click.option("--max-speakers", type=_SPEAKERS, help="An upper bound.")
 @click.option("--keep/--no-keep", default=True, help="Whether the server keeps the task.")
+@click.option(
+    "--keep-hours", type=click.FloatRange(min=0, min_open=True),
+    help="How long it keeps the task; the server's default where omitted.",
+)  # fmt: skip
+@click.option(
+    "--reuse/--no-reuse", default=True, show_default=True,
+    help="Whether an earlier transcript of the same recording will do.",
+)  # fmt: skip
 @click.option("--url", help="Server; this machine's where omitted.")
 def transcribe(
     files: tuple[Path, ...],
@@ -51,16 +59,20 @@ def transcribe(
     out: Path | None,
     url: str | None,
     keep: bool,
-    **options: str | int | bool | None,
+    reuse: bool,
+    **options: str | float | bool | None,
 ) -> None:
     """Upload FILES, wait, and print or write their transcripts.
 
     Progress goes to standard error; standard output holds transcripts alone. With several files,
-    those that fail are named at the end and the others are done all the same.
+    those that fail are named at the end and the others are done all the same. After Ctrl-C the
+    server goes on with what it has, and keeps it; with --no-keep, it stops and removes it.
     """
     asked = {name: str(value) for name, value in options.items() if value}
+    if not reuse:
+        asked["reuse"] = "false"
     failures = []
-    with ApiClient(url or load_settings().api_url) as client:
+    with ApiClient(url or load_settings().api_url, _tell) as client:
         for path in files:
             try:
                 text = transcribe_file(client, path, output_format, asked, keep=keep)
@@ -83,19 +95,45 @@ def transcribe_file(
     """
     click.echo(f"{path.name}: uploading", err=True)
     task = client.upload(path, options)
-    with tqdm(desc=path.name, total=100, unit="%", bar_format=_BAR, file=sys.stderr) as bar:
+    task_id: str = task["id"]
+    if task.get("reused_from"):
+        click.echo("note: transcribed before; --no-reuse transcribes it again", err=True)
+    try:
+        with tqdm(desc=path.name, total=100, unit="%", bar_format=_BAR, file=sys.stderr) as bar:
 
-        def show(status: dict[str, Any]) -> None:
-            bar.n = status["progress"]["percent"]
-            bar.set_postfix_str(_describe(status))
+            def show(status: dict[str, Any]) -> None:
+                bar.n = status["progress"]["percent"]
+                bar.set_postfix_str(_describe(status))
 
-        done = client.wait(task["id"], show)
+            done = client.wait(task_id, show)
+    except KeyboardInterrupt:
+        if keep:
+            url = client.result_url(task_id, output_format)
+            _tell(f"The server goes on with it. Fetch the transcript later: curl '{url}'")
+        elif _remove(client, task_id):
+            _tell("The task was cancelled and removed.")
+        raise
     for warning in done["warnings"]:
         click.echo(f"note: {warning}", err=True)
-    text = client.result(task["id"], output_format)
+    text = client.result(task_id, output_format)
     if not keep:
-        client.delete(task["id"])
+        _remove(client, task_id)
     return text
+
+
+def _remove(client: ApiClient, task_id: str) -> bool:
+    """Remove a task; that it stays is no reason to withhold its transcript."""
+    try:
+        client.delete(task_id)
+    except AppError as error:
+        click.echo(f"note: task {task_id} could not be removed: {error.message}", err=True)
+        return False
+    return True
+
+
+def _tell(line: str) -> None:
+    """Show a line on standard error, above the progress bar if there is one."""
+    tqdm.write(line, file=sys.stderr)
 
 
 def _describe(task: dict[str, Any]) -> str:

@@ -11,13 +11,14 @@ from types import FrameType
 
 from core.config import PROJECT_ROOT
 from core.logger import logger
+from core.messaging import SPEECH_QUEUE
 from worker.process import die_with_parent
 
 _PAUSE_SECONDS = 1.0
 
 
 def run_pool(queue: str, count: int) -> None:
-    """Run `count` consumers until SIGTERM or SIGINT, then let each finish its batch."""
+    """Run `count` consumers until SIGTERM or SIGINT, then let each finish or give back."""
     stopping = False
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -40,11 +41,13 @@ def run_pool(queue: str, count: int) -> None:
 
 
 def _start(queue: str, count: int) -> subprocess.Popen[bytes]:
+    # Speech consumers share the processors by their number; others come on top of them.
+    shares = {"CONSUMER_CONCURRENCY": str(count)} if queue == SPEECH_QUEUE else {}
     script = PROJECT_ROOT / "cmd" / "consumer" / "main.py"
     # A session of its own: Ctrl-C in the terminal must reach consumers once, through us.
     return subprocess.Popen(  # noqa: S603 - our own script
         [sys.executable, str(script), "--queue", queue],
-        env=os.environ | {"CONSUMER_CONCURRENCY": str(count)},  # they share the processors by it
+        env=os.environ | shares,
         start_new_session=True,
         preexec_fn=die_with_parent,
     )

@@ -51,11 +51,6 @@ class StageWorker(Worker):
         die_with_parent()
         super().main_work_horse(job, queue)
 
-    def setup_work_horse_signals(self) -> None:
-        """In the fork: until the unit's runner listens for it, SIGTERM is no reason to stop."""
-        super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run a call; the diarizer, where we keep one, is there before it and free after it."""
         self._see_to_children()
@@ -87,6 +82,11 @@ class StageWorker(Worker):
         """While a call runs: note for how long."""
         with _redis_may_be_away():
             super().set_current_job_working_time(current_job_working_time, pipeline)
+
+    def set_shutdown_requested_date(self) -> None:
+        """On SIGTERM: note when it came."""
+        with _redis_may_be_away():
+            super().set_shutdown_requested_date()  # type: ignore[no-untyped-call]
 
     def _see_to_children(self) -> None:
         if self.is_horse:  # which RQ has send heartbeats, too

@@ -22,8 +22,10 @@ SERVERS = ("redis", "mongo")
 APPLICATIONS = ("api", "consumers", "short", "diarizers")
 
 _LOG_BYTES = 10 * 1024 * 1024
-# A consumer gets this long after SIGTERM to finish the batch that it is at.
+# A consumer gets this long after SIGTERM to finish what it is at, or to give it back.
 _CONSUMER_STOP_SECONDS = 30
+# The API, to answer the requests under way (internal/api/server.py).
+_STOP_SECONDS = 25
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def _redis_config(port: int, password: str) -> str:
     return (
         f"bind 127.0.0.1\nport {port}\nrequirepass {password}\n"
         "dir redis\n"
-        # Queued work survives a restart, and is never evicted to make room.
+        # Messages survive a restart, and are never evicted to make room.
         'appendonly yes\nappendfsync everysec\nsave ""\nmaxmemory-policy noeviction\n'
     )
 
@@ -158,7 +160,7 @@ def _program(settings: Settings, name: str, argv: list[str]) -> dict[str, str]:
         "startsecs": "1",
         "startretries": "10",
         "priority": "10" if name in SERVERS else "20",
-        "stopwaitsecs": str(_CONSUMER_STOP_SECONDS if copies else 15),
+        "stopwaitsecs": str(_CONSUMER_STOP_SECONDS if copies else _STOP_SECONDS),
         "redirect_stderr": "true",
         "stdout_logfile": f"logs/{process_name}.log",
         "stdout_logfile_maxbytes": str(_LOG_BYTES),

@@ -102,7 +102,7 @@ class StackManager:
                 raise
 
     def stop(self) -> bool:
-        """Stop every process, letting consumers finish their batch; False if none ran.
+        """Stop every process, letting consumers finish or give back; False if none ran.
 
         Raises:
             AppError: The supervisor did not end in time.
@@ -112,6 +112,7 @@ class StackManager:
             supervisor = self._supervisor_process()
             if was_running:
                 with contextlib.suppress(OSError, xmlrpc.client.Error, http.client.HTTPException):
+                    self._stop_applications()
                     self._rpc().supervisor.shutdown()
             if supervisor is not None:
                 try:
@@ -136,6 +137,17 @@ class StackManager:
                 start_new_session=True,
                 cwd=self._settings.data_dir,
             )
+
+    def _stop_applications(self) -> None:
+        """Have them all end at the same time, before the servers that they need."""
+        for name in APPLICATIONS:
+            self._rpc().supervisor.stopProcessGroup(name, False)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while time.monotonic() < deadline:
+            ours = [p for p in self.processes() if p.name.partition("_")[0] in APPLICATIONS]
+            if not any(p.state in ("running", "starting", "stopping") for p in ours):
+                return
+            time.sleep(_POLL_SECONDS)
 
     def _wait(self, what: str, names: tuple[str, ...], is_well: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_SECONDS

@@ -199,5 +199,20 @@ def test_openapi_describes_every_error(api: httpx.Client) -> None:
     description = json.loads(api.get("/openapi.json").text)
 
     upload_answers = description["paths"]["/api/v1/tasks/upload"]["post"]["responses"]
-    assert {"202", "413", "415", "422", "503"} <= set(upload_answers)
+    assert {"202", "409", "413", "415", "422", "429", "503"} <= set(upload_answers)
     assert "examples" in json.dumps(description["components"]["schemas"]["ErrorBody"])
+
+
+def test_openapi_describes_what_can_be_done_to_a_task(api: httpx.Client) -> None:
+    description = json.loads(api.get("/openapi.json").text)
+    paths, schemas = description["paths"], description["components"]["schemas"]
+    cancel = paths["/api/v1/tasks/{task_id}/cancel"]["post"]
+    retry = paths["/api/v1/tasks/{task_id}/retry"]["post"]
+    assert {"200", "404", "409", "503"} <= set(cancel["responses"])
+    assert {"202", "404", "409", "503"} <= set(retry["responses"])
+    sent = paths["/api/v1/tasks/upload"]["post"]["parameters"]
+    (key,) = (one for one in sent if one["in"] == "header")
+    assert (key["name"].lower(), key["required"]) == ("idempotency-key", False)
+    form = next(s for s in schemas.values() if "file" in s.get("properties", {}))
+    assert {"keep_hours", "reuse"} <= set(form["properties"])
+    assert {"attempt", "expires_at", "reused_from"} <= set(schemas["TaskOut"]["properties"])

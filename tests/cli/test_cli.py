@@ -1,13 +1,18 @@
 """The command line against a real stack."""
 
 import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import srt
 
-from tests.conftest import Stack, clean_environment, free_port
+from tests.conftest import ROOT, SAMPLE, Stack, clean_environment, free_port, wait_for_end
 
 
 def test_transcribe_prints_the_transcript_alone(stack: Stack, short_wav: Path) -> None:
@@ -52,6 +57,34 @@ def test_options_reach_the_server(stack: Stack, short_wav: Path) -> None:
     assert "'none-such' is not installed" in ran.stderr
 
 
+@pytest.mark.parametrize(("option", "said"), [("--keep", "later: "), ("--no-keep", "removed")])
+def test_ctrl_c(stack: Stack, api: httpx.Client, option: str, said: str) -> None:
+    """The server goes on with it, unless it is not to keep it."""
+    before = {task["id"] for task in api.get("/api/v1/tasks").json()["tasks"]}
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), "transcribe", str(SAMPLE), option],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=stack.environment, cwd=ROOT,
+    )  # fmt: skip
+    assert process.stderr is not None
+    shown = b""
+    while b"chunk 0 of" not in shown:
+        more = process.stderr.read1(1000)
+        assert more, shown
+        shown += more
+
+    process.send_signal(signal.SIGINT)
+
+    printed, errors = process.communicate(timeout=30)
+    assert (process.returncode, printed) == (1, b"")
+    assert said in errors.decode()
+    assert b"Traceback" not in errors
+    made = {task["id"] for task in api.get("/api/v1/tasks").json()["tasks"]} - before
+    assert len(made) == (1 if option == "--keep" else 0)
+    for task_id in made:
+        assert f"/api/v1/tasks/{task_id}/result" in errors.decode()
+        assert wait_for_end(api, task_id)["status"] == "completed"
+
+
 def test_transcribe_without_a_server(short_wav: Path, stack: Stack) -> None:
     url = f"http://127.0.0.1:{free_port()}"
 
@@ -65,8 +98,8 @@ def test_transcribe_without_a_server(short_wav: Path, stack: Stack) -> None:
 def test_status(stack: Stack) -> None:
     ran = stack.command("status")
 
-    assert "speech: " in ran.stdout
-    assert "2 consumers" in ran.stdout
+    queues = re.findall(r"^  (\w+): \d+ waiting, \d+ running, (\d+) consumers$", ran.stdout, re.M)
+    assert dict(queues) == {"speech": "2", "short": "1", "diarization": "1"}
     assert "demo-en  (default)" in ran.stdout
 
 
@@ -146,11 +179,6 @@ def test_up_on_a_taken_port(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_smoke_script(stack: Stack, short_wav: Path) -> None:
-    import subprocess
-    import sys
-
-    from tests.conftest import ROOT
-
     ran = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "test_upload.py"), str(short_wav),
          "--url", stack.url],
@@ -159,6 +187,7 @@ def test_smoke_script(stack: Stack, short_wav: Path) -> None:
 
     assert ran.returncode == 0, ran.stderr
     assert "Good morning everyone." in ran.stdout
+    assert ran.stderr.count("uploading") == 3
 
 
 @pytest.mark.parametrize("command", ["start", "worker", "up", "transcribe", "models", "demo"])

@@ -44,9 +44,12 @@ class S3Server:
 
 
 @contextmanager
-def embedded_mongodb(folder: Path) -> Iterator[str]:
-    """Run the MongoDB wire server over SQLite; yields its URL."""
-    port = _free_port()
+def embedded_mongodb(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run the MongoDB wire server over SQLite; yields its URL.
+
+    In the same folder and on the same port, it is the same server again.
+    """
+    port = port or free_port()
     url = f"mongodb://127.0.0.1:{port}"
     argv = [
         _script("nx-27017"), "--host", "127.0.0.1", "--port", port, "--db", folder / "test.db",
@@ -64,7 +67,7 @@ def embedded_mongodb(folder: Path) -> Iterator[str]:
 @contextmanager
 def embedded_redis(folder: Path) -> Iterator[dict[str, Any]]:
     """Run a Redis that wants a password; yields its settings."""
-    port, config = _free_port(), folder / "redis.conf"
+    port, config = free_port(), folder / "redis.conf"
     config.write_text(
         f'bind 127.0.0.1\nport {port}\nrequirepass "{REDIS_PASSWORD}"\ndir "{folder}"\nsave ""\n'
     )
@@ -80,7 +83,7 @@ def embedded_redis(folder: Path) -> Iterator[dict[str, Any]]:
 @contextmanager
 def embedded_s3(folder: Path) -> Iterator[S3Server]:
     """Run an S3 server in memory that checks signatures."""
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     argv = [_script("moto_server"), "-H", "127.0.0.1", "-p", port]
     # The three calls that make the login are the last ones that need none.
@@ -160,7 +163,7 @@ def _script(name: str) -> Path:
     return path
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 from pymongo.errors import DuplicateKeyError
 
 from repositories.chunk_repository import ChunkRepository
-from repositories.models import ChunkModel, ChunkResult, ChunkStatus, utc_now
+from repositories.models import ChunkModel, ChunkResult, ChunkStatus, JobError
 
-LEASE = 3600.0
-EXPIRED = -1.0  # a lease that has ended when it is given
 SEGMENTS = [{"start": 0.0, "end": 1.5, "text": "Grüezi 🎙", "words": [{"word": "Grüezi", "p": 0.9}]}]
 HEARD = ChunkResult(language="de", segments=SEGMENTS, covered_seconds=1.25, speech_seconds=1.5)
 NOTHING = ChunkResult(language="en")
+ERROR = JobError(code="engine_failed", message="whisper-cli ended: «signal 11».", retryable=True)
+PENDING, DONE, FAILED = ChunkStatus.PENDING, ChunkStatus.DONE, ChunkStatus.FAILED
 
 
 @pytest.fixture
@@ -39,36 +38,43 @@ def a_chunk(index: int, job_id: str = "job-1", **fields) -> ChunkModel:
 
 
 async def fill(chunks: ChunkRepository, count: int, job_id: str = "job-1") -> None:
-    await chunks.replace_chunks(job_id, [a_chunk(index, job_id) for index in range(count)])
+    await chunks.add_chunks(job_id, [a_chunk(index, job_id) for index in range(count)])
 
 
 async def get(chunks: ChunkRepository, index: int) -> ChunkModel:
     return (await chunks.get_chunks("job-1"))[index]
 
 
+def indexes_of(chunks: list[ChunkModel]) -> list[int]:
+    return [chunk.index for chunk in chunks]
+
+
 async def test_chunks_come_back_in_order(chunks):
     made = [a_chunk(index, has_speech=index != 1) for index in range(12)]
-    made[3] = a_chunk(3, skips=[(1.5, 2.25), (4.0, 5.0)], status=ChunkStatus.DONE)
-    await chunks.replace_chunks("job-1", made[::-1])
+    made[3] = a_chunk(3, skips=[(1.5, 2.25), (4.0, 5.0)], status=DONE)
+    await chunks.add_chunks("job-1", made[::-1])
     assert await chunks.get_chunks("job-1") == made
     assert await chunks.get_chunks("job-2") == []
+    await chunks.add_chunks("job-1", [])
+    assert await chunks.count("job-1") == 12
 
 
-async def test_replacing_removes_the_earlier_attempt_of_that_job_only(chunks):
-    await fill(chunks, 5)
-    await fill(chunks, 2, "job-2")
-    await chunks.claim("job-1", [0, 1], LEASE)
-    await fill(chunks, 3)
-    assert await chunks.get_chunks("job-1") == [a_chunk(index) for index in range(3)]
-    assert await chunks.count("job-2") == 2
-    await chunks.replace_chunks("job-1", [])
-    assert await chunks.count("job-1") == 0
+async def test_cutting_again_keeps_what_is_done(chunks):
+    """An attempt that died in the middle had written some of them."""
+    await fill(chunks, 2)
+    first, second = await chunks.claim("job-1", [0, 1], "us")
+    assert await chunks.commit(first, HEARD)
+    assert await chunks.give_up(second, ERROR)
+    before = await chunks.get_chunks("job-1")
+    await fill(chunks, 4)
+    assert await chunks.get_chunks("job-1") == [*before, a_chunk(2), a_chunk(3)]
 
 
 async def test_more_chunks_than_one_message_takes(chunks):
     await fill(chunks, 1201)
     assert await chunks.count("job-1") == 1201
-    assert [chunk.index for chunk in await chunks.get_chunks("job-1")] == list(range(1201))
+    assert indexes_of(await chunks.get_chunks("job-1")) == list(range(1201))
+    assert await chunks.pending_indexes("job-1") == list(range(1201))
 
 
 async def test_two_writers_at_once_leave_one_whole_set(chunks):
@@ -76,129 +82,135 @@ async def test_two_writers_at_once_leave_one_whole_set(chunks):
     assert await chunks.get_chunks("job-1") == [a_chunk(index) for index in range(40)]
 
 
-async def test_claimed_chunk_carries_lease_and_attempt(chunks):
-    await fill(chunks, 3)
-    before = utc_now()
-    claimed = await chunks.claim("job-1", [2, 0, 7], LEASE)
-    assert [chunk.index for chunk in claimed] == [2, 0]
-    assert {(chunk.status, chunk.attempt) for chunk in claimed} == {(ChunkStatus.RUNNING, 1)}
-    for chunk in claimed:
-        length = timedelta(seconds=LEASE)
-        assert before + length <= chunk.lease_until <= utc_now() + length
-        assert await get(chunks, chunk.index) == chunk
-    assert await get(chunks, 1) == a_chunk(1)
+async def test_claimed_chunks_carry_their_holder_and_the_others_stay(chunks):
+    await fill(chunks, 4)
+    await fill(chunks, 4, "job-2")
+    claimed = await chunks.claim("job-1", [2, 0, 7], "us")
+    assert claimed == [a_chunk(0, holder="us"), a_chunk(2, holder="us")]
+    assert await chunks.get_chunks("job-1") == [
+        a_chunk(0, holder="us"), a_chunk(1), a_chunk(2, holder="us"), a_chunk(3),
+    ]  # fmt: skip
+    assert await chunks.get_chunks("job-2") == [a_chunk(index, "job-2") for index in range(4)]
+    assert await chunks.claim("job-1", [], "us") == []
+    assert await chunks.claim("job-3", [0], "us") == []
 
 
-async def test_each_chunk_goes_to_one_of_many_claimers(chunks):
-    await fill(chunks, 30)
-    batches = await asyncio.gather(*(chunks.claim("job-1", range(30), LEASE) for _ in range(20)))
-    taken = [chunk.index for batch in batches for chunk in batch]
-    assert sorted(taken) == list(range(30))
-    assert {chunk.attempt for chunk in await chunks.get_chunks("job-1")} == {1}
-
-
-async def test_expired_lease_goes_to_one_of_many_claimers(chunks):
-    await fill(chunks, 10)
-    await chunks.claim("job-1", range(10), EXPIRED)
-    batches = await asyncio.gather(*(chunks.claim("job-1", range(10), LEASE) for _ in range(10)))
-    taken = [chunk.index for batch in batches for chunk in batch]
-    assert sorted(taken) == list(range(10))
-    assert {chunk.attempt for chunk in await chunks.get_chunks("job-1")} == {2}
-
-
-async def test_expired_lease_frees_that_chunk_and_no_other(chunks):
-    await fill(chunks, 3)
-    await fill(chunks, 1, "job-2")
-    await chunks.claim("job-2", [0], EXPIRED)
-    (expired,) = await chunks.claim("job-1", [0], EXPIRED)
-    (held,) = await chunks.claim("job-1", [1], LEASE)
-    assert (held.id, held.attempt) == ("job-1:1", 1)
-    assert await chunks.claim("job-1", [1], LEASE) == []
-    assert await chunks.get_chunks("job-1") == [expired, held, a_chunk(2)]
-    assert [chunk.attempt for chunk in await chunks.get_chunks("job-2")] == [1]
-
-
-async def test_commit_stores_the_result_once(chunks):
+async def test_claiming_twice_is_claiming_once(chunks):
+    """The first answer may have been lost."""
     await fill(chunks, 2)
-    (claimed,) = await chunks.claim("job-1", [0], LEASE)
+    first = await chunks.claim("job-1", [0, 1], "us")
+    assert await chunks.claim("job-1", [0, 1], "us") == first
+
+
+async def test_only_pending_chunks_are_claimed(chunks):
+    await fill(chunks, 3)
+    first, second, _ = await chunks.claim("job-1", range(3), "us")
+    await chunks.commit(first, HEARD)
+    await chunks.give_up(second, ERROR)
+    assert indexes_of(await chunks.claim("job-1", range(3), "others")) == [2]
+    assert [chunk.holder for chunk in await chunks.get_chunks("job-1")] == ["us", "us", "others"]
+
+
+async def test_commit_stores_the_result(chunks):
+    await fill(chunks, 2)
+    (claimed,) = await chunks.claim("job-1", [0], "us")
     assert await chunks.commit(claimed, HEARD)
-    done = {"status": ChunkStatus.DONE, "lease_until": None, **HEARD.model_dump()}
-    assert await get(chunks, 0) == claimed.model_copy(update=done)
-    assert not await chunks.commit(claimed, NOTHING)
-    assert (await get(chunks, 0)).language == "de"
-    assert await chunks.claim("job-1", [0], LEASE) == []
+    done = claimed.model_copy(update={"status": DONE, **HEARD.model_dump()})
+    assert await chunks.get_chunks("job-1") == [done, a_chunk(1)]
+    assert await chunks.commit(claimed, HEARD), "the first answer may have been lost"
+    assert await get(chunks, 0) == done
 
 
 async def test_chunk_without_words_can_be_committed(chunks):
     await fill(chunks, 1)
-    (claimed,) = await chunks.claim("job-1", [0], LEASE)
+    (claimed,) = await chunks.claim("job-1", [0], "us")
     assert await chunks.commit(claimed, NOTHING)
-    assert (await get(chunks, 0)).status is ChunkStatus.DONE
+    assert (await get(chunks, 0)).status is DONE
 
 
 async def test_unclaimed_or_deleted_chunk_cannot_be_committed(chunks):
     await fill(chunks, 1)
-    assert not await chunks.commit(a_chunk(0), HEARD)
-    (claimed,) = await chunks.claim("job-1", [0], LEASE)
+    stranger = a_chunk(0, holder="nobody")
+    assert not await chunks.commit(stranger, HEARD)
+    assert not await chunks.give_up(stranger, ERROR)
+    assert await get(chunks, 0) == a_chunk(0)
+    (claimed,) = await chunks.claim("job-1", [0], "us")
     await chunks.delete_chunks("job-1")
     assert not await chunks.commit(claimed, HEARD)
     assert await chunks.get_chunks("job-1") == []
 
 
-async def test_who_lost_the_lease_cannot_commit_renew_or_release(chunks):
+async def test_who_lost_a_chunk_can_neither_commit_it_nor_give_it_up(chunks):
     await fill(chunks, 1)
-    (loser,) = await chunks.claim("job-1", [0], EXPIRED)
-    (holder,) = await chunks.claim("job-1", [0], LEASE)
+    (loser,) = await chunks.claim("job-1", [0], "first")
+    (holder,) = await chunks.claim("job-1", [0], "second")
     assert not await chunks.commit(loser, NOTHING)
-    await chunks.renew([loser], 2 * LEASE)
-    await chunks.release([loser])
+    assert not await chunks.give_up(loser, ERROR)
     assert await get(chunks, 0) == holder
     assert await chunks.commit(holder, HEARD)
+    assert not await chunks.commit(loser, NOTHING)
     assert (await get(chunks, 0)).segments == SEGMENTS
 
 
-async def test_expired_lease_that_nobody_took_is_still_good(chunks):
-    await fill(chunks, 1)
-    (claimed,) = await chunks.claim("job-1", [0], EXPIRED)
-    assert await chunks.commit(claimed, HEARD)
+async def test_of_many_claimers_at_once_one_can_commit(chunks):
+    await fill(chunks, 5)
+    names = [f"holder-{at}" for at in range(10)]
+    await asyncio.gather(*(chunks.claim("job-1", range(5), name) for name in names))
+    for index in range(5):
+        tries = [a_chunk(index, holder=name) for name in names]
+        assert [await chunks.commit(chunk, HEARD) for chunk in tries].count(True) == 1
 
 
-async def test_renewed_lease_keeps_others_away(chunks):
-    await fill(chunks, 2)
-    claimed = await chunks.claim("job-1", [0, 1], EXPIRED)
-    await chunks.renew(claimed[:1], LEASE)
-    renewed = await get(chunks, 0)
-    assert renewed.lease_until > utc_now()
-    assert renewed.attempt == claimed[0].attempt
-    taken = await chunks.claim("job-1", [0, 1], LEASE)
-    assert [chunk.index for chunk in taken] == [1]
+async def test_chunks_given_up_say_why_and_can_be_reopened(chunks):
+    await fill(chunks, 3)
+    await fill(chunks, 1, "job-2")
+    (other,) = await chunks.claim("job-2", [0], "us")
+    await chunks.give_up(other, ERROR)
+    first, second, third = await chunks.claim("job-1", range(3), "us")
+    assert await chunks.give_up(first, ERROR)
+    assert await chunks.give_up(second, ERROR)
+    assert await chunks.commit(third, HEARD)
+    given_up = await get(chunks, 0)
+    assert given_up == first.model_copy(update={"status": FAILED, "error": ERROR})
+    assert await chunks.pending_indexes("job-1") == []
+
+    assert await chunks.reopen_failed("job-1") == 2
+    assert await chunks.reopen_failed("job-1") == 0
+    assert await chunks.pending_indexes("job-1") == [0, 1]
+    assert (await chunks.get_chunks("job-1"))[:2] == [a_chunk(0), a_chunk(1)]
+    assert await chunks.count("job-2", FAILED) == 1
+    assert not await chunks.commit(first, HEARD), "its claim is over"
 
 
-async def test_released_chunks_are_free_and_finished_ones_stay(chunks):
-    await fill(chunks, 2)
-    claimed = await chunks.claim("job-1", [0, 1], LEASE)
-    await chunks.commit(claimed[1], HEARD)
-    await chunks.release(claimed)
-    await chunks.renew(claimed, LEASE)
-    free, done = await chunks.get_chunks("job-1")
-    assert (free.status, free.lease_until) == (ChunkStatus.PENDING, None)
-    assert (done.status, done.lease_until) == (ChunkStatus.DONE, None)
-    (again,) = await chunks.claim("job-1", [0, 1], LEASE)
-    assert (again.index, again.attempt) == (0, 2)
+async def test_what_is_pending_can_be_given_up_at_once(chunks):
+    await fill(chunks, 3)
+    await fill(chunks, 1, "job-2")
+    first, second = await chunks.claim("job-1", [0, 1], "us")
+    await chunks.commit(first, HEARD)
+    done = await get(chunks, 0)
+    assert await chunks.give_up_pending("job-1", ERROR) == 2
+    assert await chunks.give_up_pending("job-1", ERROR) == 0
+    given_up = {"status": FAILED, "error": ERROR}
+    assert await chunks.get_chunks("job-1") == [
+        done,
+        a_chunk(1, **given_up),
+        a_chunk(2, **given_up),
+    ]
+    assert not await chunks.commit(second, HEARD), "its claim is over"
+    assert await chunks.pending_indexes("job-2") == [0]
 
 
 async def test_counts(chunks):
     await fill(chunks, 4)
     await fill(chunks, 9, "job-2")
-    claimed = await chunks.claim("job-1", [0, 1], LEASE)
-    await chunks.commit(claimed[0], HEARD)
-    statuses = [None, ChunkStatus.PENDING, ChunkStatus.RUNNING, ChunkStatus.DONE]
-    assert [await chunks.count("job-1", status) for status in statuses] == [4, 2, 1, 1]
-    assert await chunks.count_unfinished("job-1", range(4)) == 3
-    assert await chunks.count_unfinished("job-1", [0]) == 0
-    assert await chunks.count_unfinished("job-1", [1, 2, 99]) == 2
-    assert await chunks.count_unfinished("job-1", []) == 0
+    first, second = await chunks.claim("job-1", [0, 1], "us")
+    await chunks.commit(first, HEARD)
+    await chunks.give_up(second, ERROR)
+    counts = [await chunks.count("job-1", status) for status in (None, PENDING, DONE, FAILED)]
+    assert counts == [4, 2, 1, 1]
+    assert await chunks.pending_indexes("job-1") == [2, 3]
     assert await chunks.count("job-3") == 0
+    assert await chunks.pending_indexes("job-3") == []
 
 
 async def test_deleting_removes_one_jobs_chunks(chunks):
@@ -214,7 +226,7 @@ async def test_a_megabyte_of_segments_in_any_script_comes_back_whole(chunks):
     segment = {"start": 0.1, "end": 1 / 3, "$text": " ".join(words), "a.b": None, "words": words}
     segments = [segment | {"id": index} for index in range(6000)]
     await fill(chunks, 1)
-    (claimed,) = await chunks.claim("job-1", [0], LEASE)
+    (claimed,) = await chunks.claim("job-1", [0], "us")
     assert await chunks.commit(claimed, ChunkResult(segments=segments))
     assert (await get(chunks, 0)).segments == segments
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import zlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from rq import Queue, SimpleWorker, Worker
@@ -14,9 +13,16 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from core.errors import Misconfigured, QueueUnavailable
-from core.messaging import QUEUES, SPEECH_QUEUE, QueueStats, RedisQueueManager, get_queue_manager
+from core.messaging import (
+    QUEUES,
+    SHORT_QUEUE,
+    SPEECH_QUEUE,
+    QueueStats,
+    RedisQueueManager,
+    get_queue_manager,
+)
 
-EMPTY = QueueStats(queued=0, started=0, scheduled=0, failed=0, workers=0)
+EMPTY = QueueStats(queued=0, started=0, failed=0, workers=0)
 HOUR = 3600.0
 
 
@@ -48,22 +54,33 @@ async def stats(queue: RedisQueueManager) -> QueueStats:
     return (await queue.get_queue_stats())[SPEECH_QUEUE]
 
 
-def work_off(rq_queue: Queue) -> None:
-    """Run what is queued, in this process."""
+def work_off(rq_queue: Queue) -> list:
+    """Run what is queued, in this process, and return what came of it."""
     redis = rq_queue.connection
     worker = SimpleWorker([rq_queue], connection=redis, serializer=JSONSerializer)
+    results = []
     while found := Queue.dequeue_any([rq_queue], None, redis, serializer=JSONSerializer):
         worker.execute_job(*found)
+        results.append(found[0]._result)
+    return results
 
 
 async def test_queued_call_reaches_a_worker(queue, rq_queue):
     await enqueue(queue, "operator.concat", "Grüezi ", "🎙")
     assert await queue.get_job_status("job-1") == "queued"
-    assert await stats(queue) == QueueStats(queued=1, started=0, scheduled=0, failed=0, workers=0)
-    work_off(rq_queue)
-    assert await queue.get_job_status("job-1") == "finished"
-    assert rq_queue.fetch_job("job-1").return_value() == "Grüezi 🎙"
+    assert await stats(queue) == QueueStats(queued=1, started=0, failed=0, workers=0)
+    done = work_off(rq_queue)
+    assert done == ["Grüezi 🎙"]
     assert await stats(queue) == EMPTY
+
+
+async def test_nothing_is_left_of_a_call_that_succeeded(queue, rq_queue, redis_client):
+    """Of a million calls a day, a million records."""
+    await enqueue(queue)
+    work_off(rq_queue)
+    assert await queue.get_job_status("job-1") is None
+    assert not redis_client.keys("rq:job:*")
+    assert not redis_client.keys("rq:results:*")
 
 
 async def test_calls_are_taken_in_the_order_they_came(queue, rq_queue):
@@ -79,9 +96,9 @@ async def test_call_is_kept_as_json_with_its_limits(queue, redis_client):
         "internal.none", None, ["job", 1, [4, 5]], {},
     ]  # fmt: skip
     assert int(stored[b"timeout"]) in (90, 91)
-    assert int(stored[b"result_ttl"]) > 0
+    assert int(stored[b"result_ttl"]) == 0
     assert int(stored[b"failure_ttl"]) > 0
-    assert int(stored[b"retries_left"]) > 0
+    assert b"retries_left" not in stored, "what is to be done is tried again by its unit"
 
 
 async def test_short_timeout_is_not_rounded_to_none(queue, rq_queue):
@@ -89,56 +106,36 @@ async def test_short_timeout_is_not_rounded_to_none(queue, rq_queue):
     assert rq_queue.fetch_job("job-1").timeout == 1
 
 
-@pytest.mark.parametrize("delay", [0, HOUR])
-async def test_asking_often_for_one_call_queues_it_once(queue, delay):
-    await asyncio.gather(*(enqueue(queue, delay_seconds=delay) for _ in range(50)))
-    counts = await stats(queue)
-    assert (counts.queued, counts.scheduled) == ((0, 1) if delay else (1, 0))
+async def test_asking_often_for_one_call_queues_it_once(queue):
+    await asyncio.gather(*(enqueue(queue) for _ in range(50)))
+    assert (await stats(queue)).queued == 1
 
 
-@pytest.mark.parametrize("first", [0, HOUR])
-@pytest.mark.parametrize("second", [0, HOUR])
-async def test_waiting_call_stays_as_it_is(queue, rq_queue, first, second):
-    await enqueue(queue, "operator.add", 1, 1, delay_seconds=first)
+async def test_waiting_call_stays_as_it_is(queue, rq_queue):
+    await enqueue(queue, "operator.add", 1, 1)
     before = await stats(queue)
-    await enqueue(queue, "operator.add", 2, 2, delay_seconds=second)
+    await enqueue(queue, "operator.add", 2, 2)
     assert await stats(queue) == before
     assert rq_queue.fetch_job("job-1").args == [1, 1]
 
 
-@pytest.mark.parametrize("delay", [0, HOUR])
-async def test_running_call_stays_as_it_is(queue, rq_queue, delay):
+async def test_running_call_stays_as_it_is(queue, rq_queue):
     await enqueue(queue)
     running, _ = Queue.dequeue_any([rq_queue], None, rq_queue.connection, serializer=JSONSerializer)
     running.set_status(JobStatus.STARTED)
-    await enqueue(queue, delay_seconds=delay)
+    await enqueue(queue)
     assert await queue.get_job_status("job-1") == "started"
     assert await stats(queue) == EMPTY
 
 
-async def test_delayed_call_is_scheduled_for_its_time(queue, rq_queue):
-    await enqueue(queue, delay_seconds=HOUR)
-    assert await queue.get_job_status("job-1") == "scheduled"
-    assert await stats(queue) == QueueStats(queued=0, started=0, scheduled=1, failed=0, workers=0)
-    due = rq_queue.scheduled_job_registry.get_scheduled_time("job-1")
-    wait = due - datetime.now(UTC)
-    assert timedelta(minutes=59) < wait <= timedelta(hours=1)
-    assert rq_queue.fetch_job("job-1").timeout == HOUR
+async def test_record_of_a_failed_call_blocks_nothing(queue, rq_queue):
+    await enqueue(queue, "operator.getitem", 1, 2)
     work_off(rq_queue)
-    assert await queue.get_job_status("job-1") == "scheduled"
-
-
-@pytest.mark.parametrize("delay", [0, HOUR])
-async def test_record_of_an_ended_call_blocks_nothing(queue, rq_queue, delay):
-    for function, outcome in [("operator.add", "finished"), ("operator.getitem", "failed")]:
-        await enqueue(queue, function, 1, 2)
-        work_off(rq_queue)
-        assert await queue.get_job_status("job-1") == outcome
-        await enqueue(queue, delay_seconds=delay)
-        assert await queue.get_job_status("job-1") == ("scheduled" if delay else "queued")
-        counts = await stats(queue)
-        assert (counts.queued + counts.scheduled, counts.failed) == (1, 0)
-        rq_queue.fetch_job("job-1").delete()
+    assert await queue.get_job_status("job-1") == "failed"
+    await enqueue(queue)
+    assert await queue.get_job_status("job-1") == "queued"
+    counts = await stats(queue)
+    assert (counts.queued, counts.failed) == (1, 0)
 
 
 async def test_asking_often_after_a_call_ended_queues_it_once(queue, rq_queue):
@@ -175,6 +172,15 @@ async def test_unknown_call_has_no_status(queue):
 
 async def test_stats_name_every_queue(queue):
     assert await queue.get_queue_stats() == dict.fromkeys(QUEUES, EMPTY)
+
+
+async def test_waiting_calls_are_counted_by_queue(queue, rq_queue):
+    for number in range(3):
+        await enqueue(queue, job_id=f"job-{number}")
+    assert await queue.count_queued(SPEECH_QUEUE) == 3
+    assert await queue.count_queued(SHORT_QUEUE) == 0
+    work_off(rq_queue)
+    assert await queue.count_queued(SPEECH_QUEUE) == 0
 
 
 async def test_workers_are_counted_by_queue(queue, rq_queue):

@@ -52,6 +52,12 @@ async def test_prepared_store_is_well_and_may_be_prepared_again(store):
     assert await store.read(KEY) == b"kept"
 
 
+async def test_clearing_up_touches_no_whole_object(store):
+    await put(store, KEY, b"kept")
+    await store.remove_partial(0)
+    assert await store.read(KEY) == b"kept"
+
+
 @pytest.mark.parametrize("content", [b"", b"x", os.urandom(STREAM_BLOCK_BYTES + 1)])
 async def test_object_comes_back_as_it_was_put(store, tmp_path, content):
     before = datetime.now(UTC)

@@ -8,6 +8,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from core.config import PROJECT_ROOT
 from core.errors import Misconfigured, StorageUnavailable
 from core.storage import FolderStore, MinioStore
 from core.storage.folder import translate_os_error
+from core.workspace import locked
 
 KEY = "jobs/1/audio.wav"
 
@@ -63,13 +65,37 @@ async def test_folder_lists_and_deletes_nothing_outside(folder_store, tmp_path, 
 
 
 async def test_unfinished_objects_are_neither_listed_nor_kept_for_ever(folder_store, tmp_path):
-    abandoned, growing = (tmp_path / "objects" / ".partial" / name for name in ("old", "new"))
-    for path in (abandoned, growing):
+    abandoned, growing, new = (
+        tmp_path / "objects" / ".partial" / name for name in ("abandoned", "growing", "new")
+    )
+    for path in (abandoned, growing, new):
         path.write_bytes(b"half")
-    os.utime(abandoned, (0, 0))
+    for path in (abandoned, growing):
+        os.utime(path, (0, 0))
     assert await folder_store.list() == []
-    await folder_store.prepare()
-    assert (abandoned.exists(), growing.exists()) == (False, True)
+    with locked(growing):  # as whoever writes it does
+        await folder_store.remove_partial(60)
+        assert [path.exists() for path in (abandoned, growing, new)] == [False, True, True]
+    await folder_store.remove_partial(60)
+    assert not growing.exists()
+
+
+async def test_an_object_that_comes_slowly_is_not_taken_for_an_abandoned_one(folder_store):
+    """A client's upload may take longer than any grace; the writer's lock says that it goes on."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            entered.set()
+            assert go_on.wait(30)
+            return super().read(size)
+
+    writing = asyncio.create_task(folder_store.put(KEY, Slow(b"whole"), 5, "audio/wav"))
+    assert await asyncio.to_thread(entered.wait, 30)
+    await folder_store.remove_partial(0)
+    go_on.set()
+    await writing
+    assert await folder_store.read(KEY) == b"whole"
 
 
 async def test_folder_that_a_neighbours_delete_takes_away_is_made_again(folder_store, monkeypatch):

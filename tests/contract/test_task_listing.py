@@ -122,14 +122,61 @@ async def test_cursor_is_data_and_never_a_query(jobs, add):
     assert page.jobs == []
 
 
-async def test_pending_jobs_come_oldest_first(jobs, add):
-    await add("late", NOON + MILLISECOND)
-    await add("b", NOON)
-    await add("a", NOON, owner="bob")
-    await add("early", NOON - MILLISECOND)
-    await add("begun", NOON - timedelta(days=1), status=JobStatus.PROCESSING)
-    assert [job.id for job in await jobs.get_pending_jobs()] == ["early", "a", "b", "late"]
-    assert [job.id for job in await jobs.get_pending_jobs(limit=2)] == ["early", "a"]
+async def test_idle_jobs_are_open_ones_that_nobody_touched_oldest_first(jobs, add):
+    earlier = NOON - MILLISECOND
+    await add("b", NOON, updated_at=earlier)
+    await add("a", NOON - timedelta(days=1), updated_at=earlier, status=JobStatus.PROCESSING)
+    await add("touched", NOON - timedelta(days=2), updated_at=NOON)
+    for status in ("completed", "failed", "cancelled"):
+        await add(status, updated_at=earlier, status=JobStatus(status))
+    assert [job.id for job in await jobs.get_idle_jobs(NOON, 5)] == ["a", "b"]
+    assert [job.id for job in await jobs.get_idle_jobs(NOON, 1)] == ["a"]
+    assert await jobs.get_idle_jobs(earlier, 5) == []
+
+
+async def test_jobs_expire_when_their_time_is_over(jobs, add):
+    await add("over", expires_at=NOON - MILLISECOND, status=JobStatus.COMPLETED)
+    await add("over-too", expires_at=NOON - timedelta(days=9), owner="bob")
+    await add("now", expires_at=NOON)
+    await add("kept")  # for ever
+    expired = await jobs.get_expired_jobs(NOON, 5)
+    assert {job.id for job in expired} == {"over", "over-too"}
+    assert len(await jobs.get_expired_jobs(NOON, 1)) == 1
+
+
+async def test_completed_jobs_over_the_same_bytes(jobs, add):
+    def bytes_of(sha256: str) -> dict:
+        source = Source(
+            object="o", file_name="f", size_bytes=1, sha256=sha256, format="wav", codec="pcm"
+        )
+        return {"source": source, "status": JobStatus.COMPLETED}
+
+    await add("old", NOON - MILLISECOND, **bytes_of("aa"))
+    await add("new", NOON, **bytes_of("aa"))
+    await add("anothers", NOON, owner="bob", **bytes_of("aa"))
+    await add("other", NOON, **bytes_of("bb"))
+    await add("failed", NOON, **bytes_of("aa") | {"status": JobStatus.FAILED})
+    assert [job.id for job in await jobs.get_completed_of("ann", "aa")] == ["new", "old"]
+    assert [job.id for job in await jobs.get_completed_of("ann", "aa", limit=1)] == ["new"]
+    assert await jobs.get_completed_of("ann", "cc") == []
+
+
+async def test_ids_that_no_job_has(jobs, add):
+    await add("1")
+    await add("2", owner="bob", status=JobStatus.FAILED)
+    many = [f"x{at}" for at in range(2500)]  # more than one query takes
+    assert await jobs.missing_of(["1", *many, "2"]) == set(many)
+    assert await jobs.missing_of(["1", "2"]) == set()
+    assert await jobs.missing_of([]) == set()
+
+
+async def test_open_jobs_are_counted_of_one_owner_and_of_all(jobs, add):
+    assert await jobs.count_open() == 0
+    for at, status in enumerate(JobStatus):
+        await add(f"ann-{at}", status=status)
+    await add("bob-1", owner="bob")
+    assert (await jobs.count_open("ann"), await jobs.count_open("bob")) == (2, 1)
+    assert (await jobs.count_open(), await jobs.count_open("cy")) == (3, 0)
 
 
 async def test_queue_ahead_counts_older_pending_jobs(jobs, add):

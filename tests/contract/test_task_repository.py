@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from core.database import MongoDB
-from core.errors import Conflict
+from core.errors import Conflict, NotFound
 from repositories.models import (
     JobCreate,
     JobError,
@@ -60,6 +60,23 @@ async def test_created_job_is_found_as_it_was_made(jobs):
     assert made.status is JobStatus.PENDING
     assert made.stage is Stage.PREPARE
     assert await jobs.get_job("job-1") == made
+
+
+async def test_what_is_known_of_a_job_is_created_with_it(jobs):
+    known = {"status": JobStatus.COMPLETED, "stage": Stage.DONE, "result": RESULT,
+             "finished_at": THE_PAST, "reused_from": "job-0"}  # fmt: skip
+    made = await jobs.create_job(a_request(), **known)
+    assert {name: getattr(made, name) for name in known} == known
+    assert await jobs.get_job("job-1") == made
+
+
+async def test_required_job_that_is_not_there_or_anothers_is_not_found(jobs):
+    made = await jobs.create_job(a_request(owner="ann"))
+    assert await jobs.require_job("job-1", "ann") == made
+    for job_id, owner in (("job-1", "bob"), ("job-2", "ann")):
+        with pytest.raises(NotFound) as missing:
+            await jobs.require_job(job_id, owner)
+        assert missing.value.error_code == "task_not_found"
 
 
 async def test_second_job_of_one_id_is_refused_and_changes_nothing(jobs):
@@ -152,6 +169,32 @@ async def test_refused_move_changes_nothing(jobs, database):
     assert await jobs.get_job("job-1") == before
 
 
+async def test_move_may_be_bound_to_a_stage(jobs, database):
+    before = await stored(database, "job-1", status=JobStatus.PROCESSING, stage=Stage.TRANSCRIBE)
+    processing = JobStatus.PROCESSING
+
+    async def move(while_stage: Stage) -> bool:
+        update = JobUpdate(stage=Stage.MERGE, duration=3.0)
+        return await jobs.update_status(
+            "job-1", processing, allowed_from={processing}, while_stage=while_stage, update=update
+        )
+
+    assert not await move(Stage.PREPARE)
+    assert await jobs.get_job("job-1") == before
+    assert await move(Stage.TRANSCRIBE)
+    assert not await move(Stage.TRANSCRIBE)
+    job = await jobs.get_job("job-1")
+    assert (job.stage, job.duration) == (Stage.MERGE, 3.0)
+
+
+async def test_move_may_be_bound_to_an_attempt(jobs, database):
+    before = await stored(database, "job-1", status=JobStatus.PROCESSING, attempt=2)
+    move = {"allowed_from": {JobStatus.PROCESSING}}
+    assert not await jobs.update_status("job-1", JobStatus.FAILED, while_attempt=1, **move)
+    assert await jobs.get_job("job-1") == before
+    assert await jobs.update_status("job-1", JobStatus.FAILED, while_attempt=2, **move)
+
+
 async def test_one_of_many_concurrent_moves_wins(jobs):
     await jobs.create_job(a_request())
     pending = {JobStatus.PENDING}
@@ -212,7 +255,7 @@ async def test_indexes_can_be_made_again_and_after_the_documents(database):
     await repository.ensure_indexes()
     collection = database.get_collection("jobs")
     keys = [tuple(index["key"]) for index in (await collection.index_information()).values()]
-    assert len(keys) == len(set(keys)) == 3
+    assert len(keys) == len(set(keys)) == 5
     assert await repository.get_job("job-1") == made
     page = await repository.list_jobs("ann", status=None, limit=5, cursor=None)
     assert page.jobs == [made]

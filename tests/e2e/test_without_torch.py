@@ -28,7 +28,7 @@ class Without(PathFinder):
 sys.meta_path[sys.meta_path.index(PathFinder)] = Without
 """
 MODULES = (
-    "internal.api.app", "internal.cli.status", "internal.consumer.handlers.stages",
+    "internal.api.app", "internal.cli.status", "internal.consumer.handlers.units",
     "internal.consumer.pool", "internal.consumer.worker", "worker.diarizer",
     "worker.diarizer_process", "worker.diarizer_server", "worker.processor",
 )  # fmt: skip

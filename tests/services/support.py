@@ -15,13 +15,14 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from core.messaging import QUEUES
+from core.messaging import QUEUES, SPEECH_QUEUE
 from internal.container import Container
 from repositories.models import (
     ChunkModel,
     ChunkResult,
     ChunkStatus,
     DiarizationModel,
+    JobError,
     JobModel,
     JobOptions,
     JobStatus,
@@ -29,13 +30,19 @@ from repositories.models import (
     Source,
     SpeakerModel,
     Stage,
+    UnitKind,
+    UnitModel,
 )
+from services.dispatcher import SERVED
 from worker.diarizer import SpeakerHints
 from worker.diarizer_process import OnProgress
 from worker.transcript import Diarization, SpeakerTurn
 
 JOB = "job-1"
+US = "us"  # the token of our claim
 THE_PAST = datetime(2024, 2, 29, 23, 59, 59, 999_000, tzinfo=UTC)
+FAR_OFF = datetime(2124, 2, 29, tzinfo=UTC)
+CRASHED = JobError(code="engine_failed", message="whisper-cli crashed.", retryable=True)
 # Two chunks of ten seconds, with two words each.
 TEXTS = [["Good", "morning."], ["Thank", "you."]]
 DURATION = 20.0
@@ -44,14 +51,13 @@ ANN_THEN_BO = [SpeakerTurn(0.0, 10.0, "ann"), SpeakerTurn(10.0, 20.0, "bo")]
 
 @dataclass(frozen=True)
 class Queued:
-    """A call as it lies on a queue; delayed ones have a time."""
+    """A call as it lies on a queue."""
 
     id: str
     queue: str
     function: str
     arguments: list[Any]
     timeout_seconds: int
-    is_delayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,9 @@ class Queues:
         found = []
         for name in QUEUES:
             queue = Queue(name, connection=self.client, serializer=JSONSerializer)
-            delayed = queue.scheduled_job_registry.get_job_ids(cleanup=False)
-            for job_id in [*queue.job_ids, *delayed]:
+            for job_id in queue.job_ids:
                 job = queue.fetch_job(job_id)
-                function = job.func_name.rpartition(".")[2]
-                call = Queued(job_id, name, function, job.args, job.timeout, job_id in delayed)
-                found.append(call)
+                found.append(Queued(job_id, name, job.func_name, job.args, job.timeout))
         return found
 
     def ids(self) -> list[str]:
@@ -92,14 +95,38 @@ async def stored(parts: Container, job_id: str = JOB, **fields: Any) -> JobModel
     return job
 
 
+def a_unit(kind: UnitKind, **fields: Any) -> UnitModel:
+    """A unit of the job as if we had claimed it; it is nowhere in the database."""
+    defaults = {
+        "id": f"{JOB}-{kind}", "job_id": JOB, "kind": kind, "queue": SPEECH_QUEUE,
+        "holder": US, "timeout_seconds": 60.0, "attempt": 1,
+    }  # fmt: skip
+    return UnitModel(**defaults | fields)
+
+
+async def claimed(parts: Container, kind: UnitKind) -> UnitModel:
+    """Claim a unit of this kind, as a consumer of its queue does."""
+    for queue in SERVED:
+        while unit := await parts.units.claim(SERVED[queue], 60):
+            if unit.kind is kind:
+                return unit
+            await parts.units.release(unit, not_before=FAR_OFF)
+    raise AssertionError(f"there is no unit to {kind}")
+
+
+async def unit_ids(parts: Container, job_id: str = JOB) -> list[str]:
+    """What is to be done for the job, without its id."""
+    return [unit.id.removeprefix(f"{job_id}-") for unit in await parts.units.get_units(job_id)]
+
+
 async def store_chunks(
     parts: Container, statuses: Sequence[ChunkStatus] = (ChunkStatus.DONE,) * 2
 ) -> None:
-    """Put two chunks into the database; those that are done have their words."""
+    """Put chunks of ten seconds into the database; those that are done have their words."""
     chunks = []
     for index, status in enumerate(statuses):
         start, end = 10.0 * index, 10.0 * (index + 1)
-        heard = [_segment(TEXTS[index])] if status is ChunkStatus.DONE else []
+        heard = [_segment(TEXTS[index % 2])] if status is ChunkStatus.DONE else []
         chunks.append(
             ChunkModel(
                 id=ChunkModel.make_id(JOB, index),
@@ -115,18 +142,24 @@ async def store_chunks(
                 language="en",
                 covered_seconds=3.0,
                 speech_seconds=3.0,
+                error=CRASHED if status is ChunkStatus.FAILED else None,
             )
         )
-    await parts.chunks.replace_chunks(JOB, chunks)
+    await parts.chunks.add_chunks(JOB, chunks)
 
 
-async def finish_chunk(parts: Container, index: int) -> None:
-    """What a speech consumer does at the end of a chunk."""
-    (chunk,) = await parts.chunks.claim(JOB, [index], 60)
-    result = ChunkResult(
-        language="en", segments=[_segment(TEXTS[index])], covered_seconds=3.0, speech_seconds=3.0
-    )
-    assert await parts.chunks.commit(chunk, result)
+async def finish_chunks(parts: Container, *indexes: int) -> None:
+    """What a speech consumer does at the end of chunks."""
+    for chunk in await parts.chunks.claim(JOB, indexes, US):
+        result = ChunkResult(
+            language="en", segments=[_segment(TEXTS[chunk.index % 2])],
+            covered_seconds=3.0, speech_seconds=3.0,
+        )  # fmt: skip
+        assert await parts.chunks.commit(chunk, result)
+
+
+async def statuses(parts: Container) -> list[ChunkStatus]:
+    return [chunk.status for chunk in await parts.chunks.get_chunks(JOB)]
 
 
 async def completed(parts: Container, **fields: Any) -> JobModel:

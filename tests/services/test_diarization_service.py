@@ -7,27 +7,42 @@ import wave
 
 import pytest
 
-from core.errors import NotFound, TransientError
-from repositories.models import DiarizationModel, DiarizationState, JobStatus, JobUpdate, Stage
+from core.errors import NotFound
+from core.messaging import DIARIZATION_QUEUE
+from repositories.models import (
+    DiarizationModel,
+    DiarizationState,
+    JobError,
+    JobStatus,
+    JobUpdate,
+    Stage,
+    UnitKind,
+    UnitModel,
+)
 from services.diarization_service import first_diarization
 from services.speaker_service import RequestedSpeakers
 from tests.services.support import (
     ANN_THEN_BO,
     JOB,
     StandInDiarizer,
+    a_unit,
     completed,
     kept,
     put_audio,
     store_chunks,
     stored,
+    unit_ids,
 )
 from worker.diarizer import SpeakerHints
-from worker.errors import EngineFailed, EngineMissing
+from worker.errors import EngineFailed
 from worker.transcript import Diarization
 
 DONE, FAILED = DiarizationState.DONE, DiarizationState.FAILED
-MERGE = f"{JOB}-merge-1-1"
-MISSING = EngineMissing("There is no pipeline in 'diarization'.", code="no_pipeline")
+MISSING = JobError(code="no_pipeline", message="There is no pipeline.", retryable=False)
+
+
+def unit(revision: int = 1) -> UnitModel:
+    return a_unit(UnitKind.DIARIZE, revision=revision, queue=DIARIZATION_QUEUE)
 
 
 @pytest.fixture
@@ -40,12 +55,12 @@ async def diarization_of(parts) -> DiarizationModel:
 
 
 @pytest.mark.usefixtures("audio")
-async def test_turns_are_stored_and_the_merge_begins(parts, queues):
+async def test_turns_are_stored_and_the_merge_begins(parts):
     asked = DiarizationModel(min_speakers=2, max_speakers=4)
     await stored(parts, diarization=asked, timings={"prepare": 1.5})
     await store_chunks(parts)
     diarizer = StandInDiarizer(ANN_THEN_BO)
-    await parts.diarization.diarize(JOB, 1, diarizer)
+    await parts.diarization.diarize(unit(), diarizer)
 
     job = await parts.jobs.get_job(JOB)
     assert (job.stage, job.diarization.state) == (Stage.MERGE, DONE)
@@ -54,45 +69,44 @@ async def test_turns_are_stored_and_the_merge_begins(parts, queues):
     assert diarizer.hints == [SpeakerHints(None, 2, 4)]
     assert diarizer.heard == [(16000, 1, 160_000)]
     assert job.timings.keys() == {"prepare", "diarize"}
-    assert queues.ids() == [MERGE]
+    assert await unit_ids(parts) == ["merge"]
 
 
 @pytest.mark.usefixtures("audio")
-async def test_another_attempt_after_the_turns_were_stored_only_queues_the_merge(parts, queues):
+async def test_another_attempt_after_the_turns_were_stored_only_adds_the_merge(parts):
     """Whoever settled it may have died right before that."""
     await stored(parts, diarization=DiarizationModel(state=DONE, object="jobs/job-1/d.json"))
     await store_chunks(parts)
     diarizer = StandInDiarizer(ANN_THEN_BO)
-    await parts.diarization.diarize(JOB, 1, diarizer)
+    await parts.diarization.diarize(unit(), diarizer)
     assert diarizer.hints == []
-    assert queues.ids() == [MERGE]
+    assert await unit_ids(parts) == ["merge"]
     assert (await diarization_of(parts)).object == "jobs/job-1/d.json"
 
 
 @pytest.mark.parametrize("revision", [1, 3])
 @pytest.mark.usefixtures("audio")
-async def test_a_diarization_that_was_replaced_does_nothing(parts, queues, revision):
+async def test_a_diarization_that_was_replaced_does_nothing(parts, revision):
     before = await stored(parts, diarization=DiarizationModel(revision=2))
     await store_chunks(parts)
     diarizer = StandInDiarizer(ANN_THEN_BO)
-    await parts.diarization.diarize(JOB, revision, diarizer)
-    await parts.diarization.give_up(JOB, revision, MISSING)
+    await parts.diarization.diarize(unit(revision), diarizer)
+    await parts.diarization.give_up(before, revision, MISSING)
     assert diarizer.hints == []
     assert await diarization_of(parts) == before.diarization
-    assert queues.ids() == []
+    assert await unit_ids(parts) == ["diarize-2"], "the one that is wanted"
     assert await kept(parts) == ["audio.wav"]
 
 
-@pytest.mark.parametrize("status", set(JobStatus) - {JobStatus.PROCESSING})
+@pytest.mark.parametrize("status", sorted(set(JobStatus) - {JobStatus.PROCESSING}))
 @pytest.mark.usefixtures("audio")
-async def test_a_job_that_is_not_being_processed_costs_no_engine_time(parts, queues, status):
+async def test_a_job_that_is_not_being_processed_costs_no_engine_time(parts, status):
     before = await stored(parts, status=status)
     await store_chunks(parts)
     diarizer = StandInDiarizer(ANN_THEN_BO)
-    await parts.diarization.diarize(JOB, 1, diarizer)
+    await parts.diarization.diarize(unit(), diarizer)
     assert diarizer.hints == []
     assert await parts.jobs.get_job(JOB) == before
-    assert queues.ids() == []
 
 
 @pytest.mark.usefixtures("audio")
@@ -105,24 +119,24 @@ async def test_turns_that_come_too_late_are_dropped(parts):
         await parts.jobs.update_job(JOB, JobUpdate(diarization=newer))
         await on_progress(0.75)
 
-    await parts.diarization.diarize(JOB, 1, StandInDiarizer(ANN_THEN_BO, meanwhile=replaced))
+    await parts.diarization.diarize(unit(), StandInDiarizer(ANN_THEN_BO, meanwhile=replaced))
     assert await diarization_of(parts) == newer
     assert await kept(parts) == ["audio.wav"]
     assert (await parts.jobs.get_job(JOB)).timings == {}
 
 
 @pytest.mark.usefixtures("audio")
-async def test_a_task_deleted_meanwhile_leaves_nothing(parts, queues):
+async def test_a_task_deleted_meanwhile_leaves_nothing(parts):
     await stored(parts)
     await store_chunks(parts)
 
     async def deleted(_on_progress):
         await parts.tasks.delete_task("ann", JOB)
 
-    await parts.diarization.diarize(JOB, 1, StandInDiarizer(ANN_THEN_BO, meanwhile=deleted))
+    await parts.diarization.diarize(unit(), StandInDiarizer(ANN_THEN_BO, meanwhile=deleted))
     assert await parts.jobs.get_job(JOB) is None
     assert await kept(parts) == []
-    assert queues.ids() == []
+    assert await unit_ids(parts) == []
 
 
 @pytest.mark.usefixtures("audio")
@@ -135,19 +149,19 @@ async def test_progress_can_be_seen_while_it_works(parts):
         await on_progress(0.5)  # too soon after the first to be written down
         seen.append((await diarization_of(parts)).progress)
 
-    await parts.diarization.diarize(JOB, 1, StandInDiarizer(meanwhile=look))
+    await parts.diarization.diarize(unit(), StandInDiarizer(meanwhile=look))
     assert seen == [0.25]
 
 
 @pytest.mark.usefixtures("audio")
-async def test_a_failure_is_the_callers_to_judge(parts, queues):
+async def test_a_failure_is_the_callers_to_judge(parts):
     before = await stored(parts)
     await store_chunks(parts)
     crash = EngineFailed("The diarizer crashed or was killed.", code="diarization_failed")
     with pytest.raises(EngineFailed, match="crashed"):
-        await parts.diarization.diarize(JOB, 1, StandInDiarizer(error=crash))
+        await parts.diarization.diarize(unit(), StandInDiarizer(error=crash))
     assert await diarization_of(parts) == before.diarization
-    assert queues.ids() == []
+    assert await unit_ids(parts) == []
     assert await kept(parts) == ["audio.wav"]
 
 
@@ -160,7 +174,7 @@ async def test_audio_of_a_finished_task_is_made_from_the_upload_again(parts, sho
     await completed(parts)
     await parts.speakers.rediarize("ann", JOB, RequestedSpeakers(num_speakers=2))
     diarizer = StandInDiarizer(ANN_THEN_BO)
-    await parts.diarization.diarize(JOB, 2, diarizer)
+    await parts.diarization.diarize(unit(2), diarizer)
     assert diarizer.heard == [(16000, 1, 8 * 16000)]
     assert diarizer.hints == [SpeakerHints(exactly=2)]
     assert (await diarization_of(parts)).state is DONE
@@ -170,33 +184,29 @@ async def test_audio_of_a_finished_task_is_made_from_the_upload_again(parts, sho
 async def test_without_audio_and_upload_it_cannot_be_done(parts):
     await stored(parts)
     with pytest.raises(NotFound, match="no longer there"):
-        await parts.diarization.diarize(JOB, 1, StandInDiarizer(ANN_THEN_BO))
+        await parts.diarization.diarize(unit(), StandInDiarizer(ANN_THEN_BO))
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [(MISSING, "There is no pipeline in 'diarization'."), (KeyError("x"), "An unexpected error.")],
-)
-async def test_given_up_the_job_goes_on_without_speakers(parts, queues, error, reason):
-    await stored(parts)
+async def test_given_up_the_job_goes_on_without_speakers(parts, planner):
+    before = await stored(parts)
     await store_chunks(parts)
-    await parts.diarization.give_up(JOB, 1, error)
+    await parts.diarization.give_up(before, 1, MISSING)
+    await planner.advance(JOB)
     job = await parts.jobs.get_job(JOB)
     assert (job.status, job.stage) == (JobStatus.PROCESSING, Stage.MERGE)
     assert job.diarization.state is FAILED
-    assert job.all_warnings == [f"There are no speaker labels: {reason}"]
-    assert queues.ids() == [MERGE]
-    await parts.merging.merge(JOB)
+    assert job.all_warnings == [f"There are no speaker labels: {MISSING.message}"]
+    await parts.merging.merge(a_unit(UnitKind.MERGE))
     _, transcript = await parts.tasks.get_task_result("ann", JOB)
     assert transcript["text"] == "Good morning. Thank you."
     assert transcript["warnings"] == job.all_warnings
 
 
-async def test_given_up_a_second_time_the_transcript_stays(parts, queues, short_wav):
+async def test_given_up_a_second_time_the_transcript_stays(parts, short_wav):
     before = await completed(parts, speaker_names={"SPEAKER_00": "Ann"}, warnings=["Damaged."])
     await put_audio(parts, short_wav, "source")
-    await parts.speakers.rediarize("ann", JOB, RequestedSpeakers(num_speakers=2))
-    await parts.diarization.give_up(JOB, 2, MISSING)
+    asked = await parts.speakers.rediarize("ann", JOB, RequestedSpeakers(num_speakers=2))
+    await parts.diarization.give_up(asked, 2, MISSING)
 
     job = await parts.jobs.get_job(JOB)
     assert (job.status, job.stage) == (JobStatus.COMPLETED, Stage.DONE)
@@ -207,20 +217,18 @@ async def test_given_up_a_second_time_the_transcript_stays(parts, queues, short_
     assert first == "Damaged."
     assert MISSING.message in second
     assert "Nothing has changed" in second
-    assert queues.ids() == [f"{JOB}-diarize-2-1"]
     assert await kept(parts) == ["source", "transcript-old.json"]
     again = await parts.speakers.rediarize("ann", JOB, RequestedSpeakers())
     assert (again.diarization.revision, again.all_warnings) == (3, ["Damaged."])
 
 
-@pytest.mark.parametrize("status", set(JobStatus) - {JobStatus.PROCESSING})
-async def test_giving_up_late_changes_nothing(parts, queues, status):
+@pytest.mark.parametrize("status", sorted(set(JobStatus) - {JobStatus.PROCESSING}))
+async def test_giving_up_late_changes_nothing(parts, status):
     before = await stored(parts, status=status)
-    await store_chunks(parts)
-    await parts.diarization.give_up(JOB, 1, TransientError("Away."))
-    await parts.diarization.give_up("gone", 1, TransientError("Away."))
+    await parts.diarization.give_up(before, 1, MISSING)
+    running = before.model_copy(update={"status": JobStatus.PROCESSING})
+    await parts.diarization.give_up(running, 1, MISSING)  # it ended since the job was read
     assert await parts.jobs.get_job(JOB) == before
-    assert queues.ids() == []
 
 
 async def test_what_the_upload_asked_for_is_the_first_diarization(parts):

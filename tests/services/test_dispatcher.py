@@ -1,75 +1,190 @@
-"""Which call a stage becomes, and on which queue it waits."""
+"""Which unit of work each step becomes, where it waits, and who is woken for it."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+from datetime import timedelta
 
 import pytest
 
-from core.messaging import DIARIZATION_QUEUE, SPEECH_QUEUE
-from internal.consumer.handlers import stages
-from repositories.models import Stage
-from services.dispatcher import HANDLERS, Dispatcher
+from core.clock import utc_now
+from core.messaging import DIARIZATION_QUEUE, SHORT_QUEUE, SPEECH_QUEUE
+from repositories.models import DiarizationModel, JobModel, Stage, UnitKind
+from services.dispatcher import HANDLER, SERVED, Dispatcher
+from tests.services.support import JOB, claimed, stored, unit_ids
+
+HOUR = 3600.0
 
 
 @pytest.fixture
 def dispatcher(parts) -> Dispatcher:
-    return Dispatcher(parts.settings, parts.queue)
+    return parts.dispatcher
+
+
+@pytest.fixture
+def without_redis(parts, away) -> Dispatcher:
+    return Dispatcher(parts.settings, parts.units, away)
+
+
+async def a_job(parts, seconds: float = HOUR, job_id: str = JOB) -> JobModel:
+    asked = DiarizationModel(revision=3)
+    return await stored(parts, job_id, duration=seconds, diarization=asked, stage=Stage.TRANSCRIBE)
 
 
 @pytest.mark.parametrize(
-    ("stage", "unit", "attempt", "queue", "job_id", "arguments"),
-    [
-        (Stage.PREPARE, [], 1, SPEECH_QUEUE, "j-prepare-0-1", ["j", 1]),
-        (Stage.TRANSCRIBE, [4, 5], 2, SPEECH_QUEUE, "j-transcribe-4-2", ["j", 2, [4, 5]]),
-        (Stage.DIARIZE, [1], 1, DIARIZATION_QUEUE, "j-diarize-1-1", ["j", 1, [1]]),
-        (Stage.DIARIZE, [7], 3, DIARIZATION_QUEUE, "j-diarize-7-3", ["j", 3, [7]]),
-        (Stage.MERGE, [], 1, SPEECH_QUEUE, "j-merge-0-1", ["j", 1]),
-        (Stage.MERGE, [3], 2, SPEECH_QUEUE, "j-merge-3-2", ["j", 2, [3]]),
-    ],
+    ("seconds", "lane"), [(HOUR, SPEECH_QUEUE), (121, SPEECH_QUEUE), (120, SHORT_QUEUE)]
 )
-async def test_stage_becomes_a_call_on_the_queue_of_its_consumers(
-    dispatcher, queues, stage, unit, attempt, queue, job_id, arguments
-):
-    await dispatcher.dispatch("j", stage, unit, attempt=attempt)
-    (call,) = queues.all()
-    assert (call.queue, call.id, call.arguments) == (queue, job_id, arguments)
-    assert call.function == stage.value
-    assert callable(getattr(stages, call.function))
-    assert stages.__name__ == HANDLERS
-    assert not call.is_delayed
+async def test_each_step_is_a_unit_in_the_line_of_its_consumers(parts, dispatcher, seconds, lane):
+    job = await a_job(parts, seconds)
+    await dispatcher.prepare(job)
+    await dispatcher.transcribe(job, [4, 5])
+    await dispatcher.diarize(job)
+    await dispatcher.merge(job)
+    found = {unit.kind: unit for unit in await parts.units.get_units(JOB)}
+    assert {kind: (unit.id, unit.queue) for kind, unit in found.items()} == {
+        UnitKind.PREPARE: (f"{JOB}-prepare", lane),
+        UnitKind.TRANSCRIBE: (f"{JOB}-transcribe-4", lane),
+        UnitKind.DIARIZE: (f"{JOB}-diarize-3", DIARIZATION_QUEUE),
+        UnitKind.MERGE: (f"{JOB}-merge", lane),
+    }
+    assert found[UnitKind.TRANSCRIBE].chunks == [4, 5]
+    assert found[UnitKind.DIARIZE].revision == 3
+    assert found[UnitKind.MERGE].cost_seconds == 0, "it comes first"
+    assert found[UnitKind.DIARIZE].cost_seconds == seconds
 
 
-async def test_each_diarization_is_queued_once(dispatcher, queues):
-    await asyncio.gather(*(dispatcher.dispatch("j", Stage.DIARIZE, [1]) for _ in range(10)))
-    await dispatcher.dispatch("j", Stage.DIARIZE, [2])
-    await dispatcher.dispatch("k", Stage.DIARIZE, [1])
-    assert sorted(queues.ids()) == ["j-diarize-1-1", "j-diarize-2-1", "k-diarize-1-1"]
+async def test_a_recording_of_unknown_length_is_not_a_short_one(parts, dispatcher):
+    job = await a_job(parts, None)
+    await dispatcher.prepare(job)
+    (unit,) = await parts.units.get_units(JOB)
+    assert unit.queue == SPEECH_QUEUE
 
 
-async def test_diarization_may_take_longer_than_the_longest_recording(dispatcher, queues, parts):
-    await dispatcher.dispatch("j", Stage.DIARIZE, [1])
-    (call,) = queues.all()
+async def test_time_limits_fit_what_is_to_be_done(parts, dispatcher, queues):
+    job = await a_job(parts, parts.settings.max_duration_seconds)
+    await dispatcher.diarize(job)
+    await dispatcher.transcribe(job, [0, 1, 2, 3])
+    limits = {unit.kind: unit.timeout_seconds for unit in await parts.units.get_units(JOB)}
     # The largest public pipelines take 1.7 times the recording's duration.
-    assert call.timeout_seconds >= 1.7 * parts.settings.max_duration_seconds
+    assert limits[UnitKind.DIARIZE] >= 1.7 * parts.settings.max_duration_seconds
+    assert limits[UnitKind.TRANSCRIBE] >= 4 * parts.settings.chunk_timeout_seconds
+    assert min(call.timeout_seconds for call in queues.all()) > max(limits.values())
 
 
-@pytest.mark.parametrize(("attempt", "pause_seconds"), [(1, (1, 3)), (2, (2, 6))])
-async def test_another_attempt_at_a_diarization_waits_on_its_queue(
-    dispatcher, queues, redis_client, attempt, pause_seconds
-):
-    assert await dispatcher.dispatch_retry("j", Stage.DIARIZE, [3], after_attempt=attempt)
+@pytest.mark.parametrize(
+    ("consumers", "sizes"), [(0, [4, 4, 1]), (1, [4, 4, 1]), (3, [3, 3, 3]), (20, [1] * 9)]
+)
+async def test_batches_are_spread_over_the_consumers(parts, dispatcher, register, consumers, sizes):
+    register(*[SPEECH_QUEUE] * consumers)
+    await dispatcher.transcribe(await a_job(parts), range(9))
+    units = sorted(await parts.units.get_units(JOB), key=lambda unit: unit.chunks)
+    assert [len(unit.chunks) for unit in units] == sizes
+    assert sum((unit.chunks for unit in units), []) == list(range(9))
+
+
+async def test_a_message_names_no_work_only_where_there_is_some(parts, dispatcher, queues):
+    await dispatcher.merge(await a_job(parts))
     (call,) = queues.all()
-    assert call.queue == DIARIZATION_QUEUE
-    assert call.id == f"j-diarize-3-{attempt + 1}"
-    assert call.arguments == ["j", attempt + 1, [3]]
-    assert call.is_delayed
-    due = redis_client.zscore(f"rq:scheduled:{DIARIZATION_QUEUE}", call.id)
-    now = int(redis_client.time()[0])
-    assert pause_seconds[0] - 2 <= due - now <= pause_seconds[1] + 1
+    assert (call.id, call.queue) == (f"speech-{JOB}-merge-0", SPEECH_QUEUE)
+    assert (call.function, call.arguments) == (HANDLER, [SPEECH_QUEUE])
+    module, _, name = HANDLER.rpartition(".")
+    assert callable(getattr(importlib.import_module(module), name))
 
 
-async def test_there_are_enough_attempts_some_time(dispatcher, queues, parts):
-    last = parts.settings.job_max_attempts
-    assert not await dispatcher.dispatch_retry("j", Stage.DIARIZE, [3], after_attempt=last)
+async def test_asking_often_wakes_once(parts, dispatcher, queues):
+    job = await a_job(parts)
+    await asyncio.gather(*(dispatcher.diarize(job) for _ in range(10)))
+    assert queues.ids() == [f"diarization-{JOB}-diarize-3-0"]
+    assert await unit_ids(parts) == ["diarize-3"]
+
+
+async def test_nobody_is_woken_for_what_is_being_done(parts, dispatcher, queues, redis_client):
+    job = await a_job(parts)
+    await dispatcher.diarize(job)
+    await claimed(parts, UnitKind.DIARIZE)
+    redis_client.flushdb()
+    await dispatcher.diarize(job)
     assert queues.ids() == []
+
+
+async def test_a_unit_that_is_given_back_wakes_with_a_message_of_its_own(parts, dispatcher, queues):
+    await dispatcher.diarize(await a_job(parts))
+    unit = await claimed(parts, UnitKind.DIARIZE)
+    await parts.units.release(unit)
+    await dispatcher.wake([unit])
+    assert queues.ids() == [f"diarization-{JOB}-diarize-3-{attempt}" for attempt in (0, 1)]
+
+
+async def test_short_recordings_wake_those_who_do_nothing_else_where_there_are_any(
+    parts, dispatcher, queues, register
+):
+    await dispatcher.prepare(await a_job(parts, 60.0))
+    assert [call.queue for call in queues.all()] == [SPEECH_QUEUE]
+    register(SHORT_QUEUE)
+    await dispatcher.prepare(await a_job(parts, 60.0, "job-2"))
+    await dispatcher.prepare(await a_job(parts, HOUR, "long"))
+    found = [(call.queue, call.arguments) for call in queues.all() if "job-2" in call.id]
+    assert found == [(SPEECH_QUEUE, [SPEECH_QUEUE]), (SHORT_QUEUE, [SHORT_QUEUE])]
+    assert [call.queue for call in queues.all() if "long" in call.id] == [SPEECH_QUEUE]
+
+
+async def test_who_does_only_short_recordings_is_never_given_others(parts, dispatcher):
+    await dispatcher.prepare(await a_job(parts, HOUR, "long"))
+    assert await parts.units.claim(SERVED[SHORT_QUEUE], 60) is None
+    await dispatcher.prepare(await a_job(parts, 60.0, "note"))
+    for queue in (SHORT_QUEUE, SPEECH_QUEUE):
+        unit = await parts.units.claim(SERVED[queue], 60)
+        assert unit.id == "note-prepare", "speech consumers prefer it too"
+        await parts.units.release(unit)
+
+
+async def test_while_redis_is_away_the_work_waits(parts, without_redis):
+    job = await a_job(parts)
+    await without_redis.transcribe(job, range(4))
+    await without_redis.wake_for_waiting()
+    assert await unit_ids(parts) == ["transcribe-0"]
+
+
+async def test_messages_that_were_lost_are_sent_again(parts, dispatcher, queues, redis_client):
+    job = await a_job(parts)
+    await dispatcher.transcribe(job, range(8))
+    await dispatcher.diarize(job)
+    redis_client.flushdb()
+    await dispatcher.wake_for_waiting()
+    found = [(call.queue, call.arguments) for call in queues.all()]
+    assert found == [(SPEECH_QUEUE, [SPEECH_QUEUE])] * 2 + [
+        (DIARIZATION_QUEUE, [DIARIZATION_QUEUE])
+    ]
+    before = queues.ids()
+    await dispatcher.wake_for_waiting()
+    assert queues.ids() == before, "they are on their way"
+
+
+async def test_a_message_sent_again_has_another_id(parts, dispatcher, queues, redis_client):
+    """The first may be held by a consumer that was killed, as RQ sees it still running."""
+    await dispatcher.merge(await a_job(parts))
+    first = queues.ids()
+    redis_client.flushdb()
+    await dispatcher.wake_for_waiting()
+    assert len(queues.ids()) == 1
+    assert queues.ids() != first
+
+
+async def test_nobody_is_woken_for_what_is_not_due(parts, dispatcher, queues, redis_client):
+    await dispatcher.merge(await a_job(parts))
+    unit = await claimed(parts, UnitKind.MERGE)
+    redis_client.flushdb()
+    await dispatcher.wake_for_waiting()
+    await parts.units.release(unit, not_before=utc_now() + timedelta(hours=1))
+    await dispatcher.wake_for_waiting()
+    assert queues.ids() == []
+
+
+async def test_consumers_of_a_long_line_are_woken_a_few_at_a_time(
+    parts, dispatcher, queues, redis_client
+):
+    await dispatcher.transcribe(await a_job(parts), range(400))
+    redis_client.flushdb()
+    await dispatcher.wake_for_waiting()
+    assert 2 <= len(queues.ids()) <= 32

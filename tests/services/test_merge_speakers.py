@@ -6,12 +6,20 @@ import asyncio
 
 import pytest
 
-from repositories.models import DiarizationModel, DiarizationState, JobOptions, JobStatus, Stage
+from repositories.models import (
+    DiarizationModel,
+    DiarizationState,
+    JobOptions,
+    JobStatus,
+    Stage,
+    UnitKind,
+)
 from services.speaker_service import RequestedSpeakers
 from tests.services.support import (
     ANN_THEN_BO,
     JOB,
     StandInDiarizer,
+    a_unit,
     completed,
     kept,
     put_audio,
@@ -21,6 +29,7 @@ from tests.services.support import (
 )
 from worker.transcript import SpeakerTurn
 
+MERGE = a_unit(UnitKind.MERGE)
 TURNS = f"jobs/{JOB}/diarization-2-new.json"
 # The engine has other names for them and hears a third person first.
 SOMEBODY_ANN_BO = [
@@ -55,7 +64,7 @@ async def test_words_and_segments_have_speakers(parts):
     await stored(parts, stage=Stage.MERGE, diarization=diarization, warnings=["Damaged."])
     await store_chunks(parts)
     await put_turns(parts, TURNS, ANN_THEN_BO)
-    await parts.merging.merge(JOB)
+    await parts.merging.merge(MERGE)
 
     values = await transcript(parts)
     assert words_of(values) == [
@@ -79,7 +88,7 @@ async def test_without_turns_there_are_words_alone_and_a_reason(parts):
     failed = DiarizationModel(state=DiarizationState.FAILED, warning="No labels: it crashed.")
     await stored(parts, stage=Stage.MERGE, diarization=failed)
     await store_chunks(parts)
-    await parts.merging.merge(JOB)
+    await parts.merging.merge(MERGE)
 
     values = await transcript(parts)
     assert words_of(values) == [(w, None) for w in ("Good", "morning.", "Thank", "you.")]
@@ -102,7 +111,7 @@ async def test_without_turns_there_are_words_alone_and_a_reason(parts):
 )
 async def test_names_stay_with_their_voices(parts, turns, names, carried):
     await rediarized(parts, turns, speaker_names=names)
-    await parts.merging.merge(JOB)
+    await parts.merging.merge(MERGE)
 
     assert [speaker["label"] for speaker in (await transcript(parts))["speakers"]] == carried
     job = await parts.jobs.get_job(JOB)
@@ -112,7 +121,7 @@ async def test_names_stay_with_their_voices(parts, turns, names, carried):
 
 async def test_the_new_transcript_takes_the_place_of_the_old_one(parts):
     await rediarized(parts, BO_ALONE)
-    await parts.merging.merge(JOB)
+    await parts.merging.merge(MERGE)
     job = await parts.jobs.get_job(JOB)
     assert await kept(parts) == [job.result.object.rpartition("/")[2]]
     assert not job.result.object.endswith("transcript-old.json")
@@ -124,8 +133,8 @@ async def test_the_new_transcript_takes_the_place_of_the_old_one(parts):
 
 async def test_a_merge_that_runs_twice_leaves_one_transcript(parts):
     await rediarized(parts, BO_ALONE)
-    await asyncio.gather(*(parts.merging.merge(JOB) for _ in range(3)), return_exceptions=True)
-    await parts.merging.merge(JOB)
+    await asyncio.gather(*(parts.merging.merge(MERGE) for _ in range(3)), return_exceptions=True)
+    await parts.merging.merge(MERGE)
     job = await parts.jobs.get_job(JOB)
     assert job.status is JobStatus.COMPLETED
     assert await kept(parts) == [job.result.object.rpartition("/")[2]]
@@ -143,7 +152,7 @@ async def test_a_job_deleted_during_the_merge_leaves_nothing(parts, monkeypatch)
         return found
 
     monkeypatch.setattr(parts.chunks, "get_chunks", deleted_meanwhile)
-    await parts.merging.merge(JOB)
+    await parts.merging.merge(MERGE)
     assert await kept(parts) == []
     assert await parts.jobs.get_job(JOB) is None
 
@@ -151,7 +160,7 @@ async def test_a_job_deleted_during_the_merge_leaves_nothing(parts, monkeypatch)
 async def test_words_left_out_of_the_transcript_still_tell_speakers_apart(parts):
     options = JobOptions(model="demo-en", diarize=True, word_timestamps=False)
     await rediarized(parts, ANN_THEN_BO, options=options)
-    await parts.merging.merge(JOB)
+    await parts.merging.merge(MERGE)
     segments = (await transcript(parts))["segments"]
     assert [segment["speaker"] for segment in segments] == ["SPEAKER_00", "SPEAKER_01"]
     assert not any("words" in segment for segment in segments)
@@ -163,17 +172,18 @@ async def test_names_given_asked_again_found_again(parts, short_wav):
     await store_chunks(parts)
     await put_turns(parts, TURNS, ANN_THEN_BO)
     await put_audio(parts, short_wav, "source")
-    await parts.merging.merge(JOB)
+    await parts.merging.merge(MERGE)
     await parts.speakers.name_speakers("ann", JOB, {"SPEAKER_00": "Ann", "SPEAKER_01": "Bo"})
 
     labels = []
     for revision, turns in ((2, SOMEBODY_ANN_BO), (3, ANN_THEN_BO)):
         asked = await parts.speakers.rediarize("ann", JOB, RequestedSpeakers())
         assert asked.diarization.revision == revision
+        diarize = a_unit(UnitKind.DIARIZE, revision=revision)
         before = await transcript(parts)
         assert [s["label"] for s in before["speakers"]] == (labels or ["Ann", "Bo"])
-        await parts.diarization.diarize(JOB, revision, StandInDiarizer(turns))
-        await parts.merging.merge(JOB)
+        await parts.diarization.diarize(diarize, StandInDiarizer(turns))
+        await parts.merging.merge(MERGE)
         after = await transcript(parts)
         labels = [speaker["label"] for speaker in after["speakers"]]
         assert [word for word, _ in words_of(after)] == [word for word, _ in words_of(before)]

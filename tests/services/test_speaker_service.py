@@ -6,13 +6,19 @@ import asyncio
 
 import pytest
 
-from core.errors import Conflict, InvalidInput, NotFound, QueueUnavailable
-from core.messaging import RedisQueueManager
-from repositories.models import DiarizationModel, DiarizationState, JobModel, JobStatus, Stage
+from core.errors import Conflict, InvalidInput, NotFound
+from repositories.models import (
+    DiarizationModel,
+    DiarizationState,
+    JobModel,
+    JobStatus,
+    Stage,
+    UnitKind,
+)
 from services.dispatcher import Dispatcher
+from services.planner import Planner
 from services.speaker_service import RequestedSpeakers, SpeakerService, name_in
-from tests.contract.conftest import closed_port  # noqa: F401 - a fixture
-from tests.services.support import JOB, completed, stored
+from tests.services.support import JOB, completed, stored, unit_ids
 
 NOTHING = RequestedSpeakers()
 OLD = DiarizationModel(
@@ -23,30 +29,30 @@ NOT_COMPLETED = sorted(set(JobStatus) - {JobStatus.COMPLETED})
 
 
 @pytest.mark.parametrize(("before", "revision"), [(None, 1), (DiarizationModel(), 2), (OLD, 6)])
-async def test_asking_again_starts_a_diarization_of_its_own(parts, queues, before, revision):
+async def test_asking_again_starts_a_diarization_of_its_own(parts, before, revision):
     job = await completed(parts, diarization=before, speaker_names={"SPEAKER_00": "Ann"})
     again = await parts.speakers.rediarize("ann", JOB, RequestedSpeakers(None, 2, 4))
     assert (again.status, again.stage) == (JobStatus.PROCESSING, Stage.DIARIZE)
     assert again.diarization == DiarizationModel(revision=revision, min_speakers=2, max_speakers=4)
     assert again.finished_at is None
     assert (again.result, again.speaker_names) == (job.result, job.speaker_names)
-    (call,) = queues.all()
-    assert (call.queue, call.arguments) == ("diarization", [JOB, 1, [revision]])
+    (unit,) = await parts.units.get_units(JOB)
+    assert (unit.kind, unit.queue, unit.revision) == (UnitKind.DIARIZE, "diarization", revision)
     _, transcript = await parts.tasks.get_task_result("ann", JOB)
     assert len(transcript["turns"]) == 2
 
 
-async def test_a_second_click_is_a_conflict(parts, queues):
+async def test_a_second_click_is_a_conflict(parts):
     await completed(parts)
     first = await parts.speakers.rediarize("ann", JOB, NOTHING)
     with pytest.raises(Conflict, match="processing") as refused:
         await parts.speakers.rediarize("ann", JOB, RequestedSpeakers(num_speakers=2))
     assert refused.value.error_code == "not_finished"
     assert await parts.jobs.get_job(JOB) == first
-    assert queues.ids() == [f"{JOB}-diarize-2-1"]
+    assert await unit_ids(parts) == ["diarize-2"]
 
 
-async def test_of_many_clicks_at_once_one_counts(parts, queues):
+async def test_of_many_clicks_at_once_one_counts(parts):
     await completed(parts)
     answers = await asyncio.gather(
         *(parts.speakers.rediarize("ann", JOB, NOTHING) for _ in range(10)),
@@ -54,11 +60,11 @@ async def test_of_many_clicks_at_once_one_counts(parts, queues):
     )
     assert sum(isinstance(answer, JobModel) for answer in answers) == 1
     assert sum(isinstance(answer, Conflict) for answer in answers) == 9
-    assert queues.ids() == [f"{JOB}-diarize-2-1"]
+    assert await unit_ids(parts) == ["diarize-2"]
 
 
 @pytest.mark.parametrize("status", NOT_COMPLETED)
-async def test_only_a_completed_task_has_speakers_to_change(parts, queues, status):
+async def test_only_a_completed_task_has_speakers_to_change(parts, status):
     before = await completed(parts, status=status, speaker_names={"SPEAKER_00": "Ann"})
     calls = (
         parts.speakers.rediarize("ann", JOB, NOTHING),
@@ -70,11 +76,11 @@ async def test_only_a_completed_task_has_speakers_to_change(parts, queues, statu
             await call
         assert refused.value.error_code == "not_finished"
     assert await parts.jobs.get_job(JOB) == before
-    assert queues.ids() == []
+    assert await unit_ids(parts) == []
 
 
 @pytest.mark.parametrize(("owner", "job_id"), [("bob", JOB), ("", JOB), ("ann", "job-2")])
-async def test_a_task_of_another_does_not_exist(parts, queues, owner, job_id):
+async def test_a_task_of_another_does_not_exist(parts, owner, job_id):
     before = await completed(parts)
     calls = (
         parts.speakers.rediarize(owner, job_id, NOTHING),
@@ -85,20 +91,20 @@ async def test_a_task_of_another_does_not_exist(parts, queues, owner, job_id):
             await call
         assert refused.value.error_code == "task_not_found"
     assert await parts.jobs.get_job(JOB) == before
-    assert queues.ids() == []
+    assert await unit_ids(parts) == []
 
 
 CONTRADICTIONS = [(2, 1, None), (2, None, 4), (2, 2, 2), (None, 3, 2)]
 
 
 @pytest.mark.parametrize("hints", CONTRADICTIONS)
-async def test_hints_that_contradict_each_other_are_refused(parts, queues, hints):
+async def test_hints_that_contradict_each_other_are_refused(parts, hints):
     before = await completed(parts)
     with pytest.raises(InvalidInput) as refused:
         await parts.speakers.rediarize("ann", JOB, RequestedSpeakers(*hints))
     assert refused.value.error_code == "invalid_speakers"
     assert await parts.jobs.get_job(JOB) == before
-    assert queues.ids() == []
+    assert await unit_ids(parts) == []
 
 
 @pytest.mark.parametrize(
@@ -108,17 +114,14 @@ def test_hints_that_agree_are_taken(hints):
     RequestedSpeakers(*hints).check()
 
 
-async def test_what_cannot_be_queued_is_undone(parts, closed_port, monkeypatch):  # noqa: F811
-    """Otherwise the task would be processing for ever, and a second click a conflict."""
-    monkeypatch.setattr("redis.retry.sleep", lambda seconds: None)
-    before = await completed(parts, diarization=OLD)
-    away = RedisQueueManager(parts.settings.model_copy(update={"redis_port": closed_port}))
-    speakers = SpeakerService(parts.jobs, Dispatcher(parts.settings, away))
-    with pytest.raises(QueueUnavailable):
-        await speakers.rediarize("ann", JOB, NOTHING)
-    after = await parts.jobs.get_job(JOB)
-    assert after == before.model_copy(update={"updated_at": after.updated_at})
-    assert (await parts.speakers.rediarize("ann", JOB, NOTHING)).diarization.revision == 6
+async def test_while_redis_is_away_it_waits_in_the_database(parts, endings, away):
+    """Somebody is woken for it later."""
+    await completed(parts, diarization=OLD)
+    dispatcher = Dispatcher(parts.settings, parts.units, away)
+    planner = Planner(parts.jobs, parts.chunks, parts.units, dispatcher, endings)
+    asked = await SpeakerService(parts.jobs, planner).rediarize("ann", JOB, NOTHING)
+    assert (asked.status, asked.diarization.revision) == (JobStatus.PROCESSING, 6)
+    assert await unit_ids(parts) == ["diarize-6"]
 
 
 async def test_names_are_given_changed_and_taken_away(parts):

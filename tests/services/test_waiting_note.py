@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from rq import Queue, Worker
-from rq.serializers import JSONSerializer
 
 from core.messaging import DIARIZATION_QUEUE, SPEECH_QUEUE
 from internal.api.schemas import TaskStatusOut
@@ -14,16 +10,6 @@ from repositories.models import DiarizationModel, DiarizationState, JobStatus, S
 from tests.services.support import JOB, stored
 
 NOTE = "No consumer serves the queue `diarization`"
-
-
-@pytest.fixture
-def consumer(redis_client, request) -> Iterator[None]:
-    """A consumer of the queue named by the test's parameter."""
-    queue = Queue(request.param, connection=redis_client, serializer=JSONSerializer)
-    worker = Worker([queue], connection=redis_client, serializer=JSONSerializer)
-    worker.register_birth()
-    yield
-    worker.register_death()
 
 
 async def warnings_of(parts) -> list[str]:
@@ -40,11 +26,9 @@ async def test_no_consumer(parts, stage):
     assert (await parts.jobs.get_job(JOB)).all_warnings == ["Damaged."], "it is not kept"
 
 
-@pytest.mark.parametrize(
-    ("consumer", "told"), [(DIARIZATION_QUEUE, False), (SPEECH_QUEUE, True)], indirect=["consumer"]
-)
-@pytest.mark.usefixtures("consumer")
-async def test_with_a_consumer(parts, told):
+@pytest.mark.parametrize(("queue", "told"), [(DIARIZATION_QUEUE, False), (SPEECH_QUEUE, True)])
+async def test_with_a_consumer(parts, register, queue, told):
+    register(queue)
     await stored(parts)
     assert bool(await warnings_of(parts)) == told
 

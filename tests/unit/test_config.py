@@ -26,9 +26,9 @@ def empty_environment(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def test_example_names_every_setting_once():
+def test_example_names_every_setting_once_in_order():
     named = re.findall(r"^#? ?([A-Z][A-Z0-9_]*)=", EXAMPLE.read_text(), re.MULTILINE)
-    assert sorted(named) == sorted(name.upper() for name in Settings.model_fields)
+    assert named == [name.upper() for name in Settings.model_fields]
 
 
 def test_example_holds_the_defaults():
@@ -66,6 +66,8 @@ def test_secrets_do_not_show_in_the_report_of_another_mistake(monkeypatch):
         ("API_PORT", "0"), ("REDIS_PORT", "x"), ("LOG_LEVEL", "LOUD"), ("LOG_FORMAT", "xml"),
         ("STORAGE_BACKEND", "ftp"), ("MINIO_BUCKET", "ab"), ("WHISPER_BEAM_SIZE", "9"),
         ("CONSUMER_CONCURRENCY", "0"), ("MAX_UPLOAD_BYTES", "0"), ("CORS_ORIGINS", "not json"),
+        ("MAX_OPEN_TASKS", "0"), ("RETENTION_HOURS", "0"), ("RECONCILE_SECONDS", "0"),
+        ("ORPHAN_GRACE_SECONDS", "0"), ("REUSE_TRANSCRIPTS", "perhaps"),
     ],
 )  # fmt: skip
 def test_value_that_does_not_fit_is_refused_by_name(monkeypatch, name, value):

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.clock import utc_now
 from repositories.models import (
+    EPOCH,
     ChunkModel,
     ChunkResult,
     ChunkStatus,
@@ -28,9 +30,13 @@ from repositories.models import (
     Source,
     SpeakerModel,
     Stage,
+    UnitCreate,
+    UnitKind,
+    UnitModel,
+    UnitState,
+    UploadKey,
     from_milliseconds,
     to_milliseconds,
-    utc_now,
 )
 
 # What BSON can hold: no lone surrogates, no zero bytes in keys, 64-bit integers.
@@ -58,6 +64,7 @@ def documents(model: type[Any], **more: Any) -> st.SearchStrategy[Any]:
         "dict[str, float]": st.dictionaries(names, floats, max_size=3),
         "dict[str, str]": st.dictionaries(names, texts, max_size=3),
         "list[dict[str, Any]]": st.lists(st.dictionaries(names, values, max_size=4), max_size=3),
+        "list[int]": st.lists(integers, max_size=3),
         "list[tuple[float, float]]": st.lists(st.tuples(floats, floats), max_size=3),
     }  # fmt: skip
     hints = {name: hint for base in reversed(model.__mro__)
@@ -82,7 +89,14 @@ jobs = documents(
     diarization=st.none() | diarizations,
     error=st.none() | errors,
 )
-chunks = documents(ChunkModel, status=st.sampled_from(ChunkStatus))
+chunks = documents(ChunkModel, status=st.sampled_from(ChunkStatus), error=st.none() | errors)
+units = documents(
+    UnitModel,
+    kind=st.sampled_from(UnitKind),
+    state=st.sampled_from(UnitState),
+    last_error=st.none() | errors,
+)
+upload_keys = documents(UploadKey)
 
 
 def through_bson(document: dict[str, Any]) -> dict[str, Any]:
@@ -104,9 +118,12 @@ def test_job_comes_back_equal(job):
     assert "id" not in document
 
 
-@given(chunks)
-def test_chunk_comes_back_equal(chunk):
-    assert ChunkModel.from_dict(through_bson(chunk.to_dict())) == chunk
+@given(chunks | units | upload_keys)
+def test_other_documents_come_back_equal(value):
+    document = value.to_dict()
+    assert type(value).from_dict(through_bson(document)) == value
+    assert document["_id"] == value.id
+    assert not any(isinstance(inner, Enum | datetime) for inner in all_values(document))
 
 
 @given(jobs)
@@ -156,6 +173,13 @@ def test_document_without_the_newer_fields_gets_their_defaults():
     create = JobCreate(id="1", owner="ann", options=JobOptions(model="m"), source=source)
     job = JobModel.from_dict(create.to_dict())
     assert (job.status, job.stage, job.warnings) == (JobStatus.PENDING, Stage.PREPARE, [])
+
+
+def test_a_new_unit_is_open_and_due_at_once():
+    create = UnitCreate(id="1-merge", job_id="1", kind=UnitKind.MERGE, queue="q", timeout_seconds=9)
+    unit = UnitModel.from_dict(create.to_dict())
+    assert (unit.state, unit.holder, unit.not_before) == (UnitState.OPEN, None, EPOCH)
+    assert (unit.attempt, unit.failures, unit.crashes, unit.rank) == (0, 0, 0, 0)
 
 
 def test_update_holds_what_was_set_and_nothing_else():

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from core.clock import utc_now
 from internal.api.schemas import ProgressOut
 from repositories.models import (
     DiarizationModel,
@@ -17,7 +18,6 @@ from repositories.models import (
     Result,
     Source,
     Stage,
-    utc_now,
 )
 from services.task_service import eta_seconds, percent_done
 

@@ -26,7 +26,11 @@ async def live() -> HealthOut:
     responses={503: {"model": HealthOut, "description": "A server that it needs is away."}},
 )
 async def ready(container: ContainerDep, response: Response) -> HealthOut:
-    """Asks MongoDB, Redis and the object store for a sign of life."""
+    """Asks MongoDB, Redis and the object store for a sign of life.
+
+    Without Redis, recordings are accepted and wait: the status is `degraded` then, and the answer
+    200 all the same.
+    """
     checks = {
         "database": container.database.health_check(),
         "queue": container.queue.health_check(),
@@ -34,9 +38,10 @@ async def ready(container: ContainerDep, response: Response) -> HealthOut:
     }
     answers = await asyncio.gather(*(_state(check) for check in checks.values()))
     states = dict(zip(checks, answers, strict=True))
-    well = all(state == "ok" for state in states.values())
-    response.status_code = 200 if well else 503
-    return HealthOut(status="ok" if well else "unavailable", checks=states)
+    if states["database"] != "ok" or states["storage"] != "ok":
+        response.status_code = 503
+        return HealthOut(status="unavailable", checks=states)
+    return HealthOut(status="ok" if states["queue"] == "ok" else "degraded", checks=states)
 
 
 async def _state(check: Awaitable[None]) -> str:

@@ -63,7 +63,8 @@ class _AdmittedRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def admit_and_handle(request: Request) -> Response:
-            await get_container(request).admission.check(get_owner())
+            key = request.headers.get("Idempotency-Key")
+            await get_container(request).uploads.admit(get_owner(), key)
             return await handle(request)
 
         return admit_and_handle
@@ -96,8 +97,8 @@ async def upload(
 ) -> TaskOut:
     """Accept a recording for transcription.
 
-    The answer comes when the recording is stored and queued; `Location` says where to ask how far
-    it is. A recording that cannot be used is refused here and leaves nothing behind.
+    The answer comes when the recording is stored and its task written down; `Location` says where
+    to ask how far it is. A recording that cannot be used is refused here and leaves nothing behind.
     """
     spooled = form.file.file
     # A named place in the file system is what ffmpeg needs, and small uploads are still in memory.
