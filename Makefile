@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock clean
+.PHONY: help setup demo test chaos lint format lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ demo: setup ## Start everything, transcribe samples/meeting.wav, print the trans
 
 test: setup ## Run the whole test suite against a real stack
 	@$(BIN)/python -m pytest
+
+chaos: setup ## Kill, stop and fill whatever can be while it works (ten minutes)
+	@CHAOS_LONG=1 $(BIN)/python -m pytest tests/chaos
 
 lint: setup ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from repositories.models import (
     to_milliseconds,
 )
 
+_FIRST = -1
 _IN_ORDER = [("rank", 1), ("_id", 1)]
 
 
@@ -66,7 +67,7 @@ class UnitRepository:
             writes = []
             for create in new:
                 cost = _cost(create)
-                unit = UnitModel(**create.model_dump(), rank=ends[create.queue] if cost else 0)
+                unit = UnitModel(**create.model_dump(), rank=ends[create.queue] if cost else _FIRST)
                 ends[create.queue] += cost
                 there[unit.id] = unit
                 document = unit.to_dict()

@@ -100,8 +100,10 @@ class Dispatcher:
 
     async def merge(self, job: JobModel) -> None:
         """Have words and speakers put together. It costs next to nothing, and comes first."""
+        revision = job.diarization.revision if job.diarization else 0
         unit = UnitCreate(
-            id=f"{job.id}-merge",
+            # Of its own for each, since the last one may be about to be removed.
+            id=f"{job.id}-merge-{job.attempt}-{revision}",
             job_id=job.id,
             kind=UnitKind.MERGE,
             queue=self._lane(job),

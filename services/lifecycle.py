@@ -8,6 +8,8 @@ from typing import Any
 from core.clock import utc_now
 from repositories.models import JobModel, JobStatus, JobUpdate
 
+JOBS_PREFIX = "jobs/"
+
 # From each state to those that may follow it; states without followers are terminal. (Ways back
 # are taken only when somebody asks: to retry a job, or to look for its speakers again.)
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
@@ -58,8 +60,10 @@ def transcript_key(job_id: str, version: str) -> str:
 
 
 def job_prefix(job_id: str) -> str:
-    """Return the prefix of everything stored for a job; of all jobs, if it is empty."""
-    return f"jobs/{job_id}/" if job_id else "jobs/"
+    """Return the prefix of everything stored for a job."""
+    if not job_id:
+        raise ValueError("without an id it would be everything stored for every job")
+    return f"{JOBS_PREFIX}{job_id}/"
 
 
 def job_of_key(key: str) -> str:

@@ -90,6 +90,7 @@ class ReuseService:
             diarization=earlier.diarization,
             result=earlier.result.model_copy(update={"object": key}),
             warnings=earlier.warnings,
+            created_at=job.created_at,
             finished_at=ended.finished_at,
             expires_at=ended.expires_at,
             reused_from=earlier.id,

@@ -20,7 +20,7 @@ from repositories.unit_repository import UnitRepository
 from repositories.upload_key_repository import UploadKeyRepository
 from services.dispatcher import Dispatcher
 from services.endings import Endings
-from services.lifecycle import is_complete, job_of_key, job_prefix
+from services.lifecycle import JOBS_PREFIX, is_complete, job_of_key
 from services.planner import Planner
 
 # A job that is about to get its next unit, or an object its job, is not a lost one.
@@ -109,8 +109,9 @@ class UpkeepService:
         """Remove what nobody needs that was not stored just now: a killed process left it."""
         before = utc_now() - timedelta(seconds=self._settings.orphan_grace_seconds)
         stored: dict[str, list[ObjectStat]] = {}
-        for stat in await self._store.list(job_prefix("")):
-            stored.setdefault(job_of_key(stat.key), []).append(stat)
+        for stat in await self._store.list(JOBS_PREFIX):
+            if job_id := job_of_key(stat.key):
+                stored.setdefault(job_id, []).append(stat)
         old = {
             job_id: [stat.key for stat in stats]
             for job_id, stats in stored.items()

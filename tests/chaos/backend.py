@@ -33,6 +33,7 @@ from worker.media import find_ffmpeg
 T = TypeVar("T")
 
 LONG = os.environ.get("CHAOS_LONG") == "1"
+MOST_ATTEMPTS = 3 if LONG else 2
 ENDED = ("completed", "failed", "cancelled")
 _AWAY = (httpx.TransportError, pymongo.errors.PyMongoError, psutil.Error, OSError)
 _CONSUMERS = {SPEECH_QUEUE: "consumers", SHORT_QUEUE: "short", DIARIZATION_QUEUE: "diarizers"}

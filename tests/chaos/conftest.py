@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.backend import LONG, Backend, Tools
+from tests.chaos.backend import LONG, MOST_ATTEMPTS, Backend, Tools
 from tests.chaos.ledger import Ledger
 from tests.chaos.recordings import Recordings
 from tests.conftest import plan_stack
@@ -18,10 +18,10 @@ SETTINGS = {
     "CONSUMER_CONCURRENCY": "2",
     "RECONCILE_SECONDS": "1",
     "SWEEP_SECONDS": "3",
-    "ORPHAN_GRACE_SECONDS": "10",
+    "ORPHAN_GRACE_SECONDS": "5",
     "MONGODB_TIMEOUT_MS": "1000",
-    "JOB_MAX_ATTEMPTS": "3",
-    "CHUNK_TIMEOUT_SECONDS": "8",
+    "JOB_MAX_ATTEMPTS": str(MOST_ATTEMPTS),
+    "CHUNK_TIMEOUT_SECONDS": "6",
     "MAX_DURATION_SECONDS": "600",
     "MIN_FREE_DISK_BYTES": "0",
 }

@@ -16,8 +16,8 @@ import psutil
 from tests.chaos.backend import ENDED, Backend, wait_for
 from tests.chaos.recordings import Recording
 
-# A killed process's folder is removed when it is older than the grace (ten seconds here), by a
-# consumer that looks every half minute.
+# A killed process's folder is removed once it is older than the grace, by a consumer that looks
+# every half minute.
 _ABANDONED_SECONDS = 60
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,6 +14,15 @@ import pytest
 from tests.chaos.backend import LONG, Backend, wait_for
 from tests.chaos.ledger import Ledger, post
 from tests.chaos.recordings import Recording, Recordings
+
+
+@pytest.fixture(scope="module", autouse=True)
+def orphan(shared: Backend) -> Path:
+    """What is stored of an upload whose API was killed before it had written the job."""
+    path = shared.stack.data_dir / "objects" / "jobs" / uuid.uuid4().hex / "source"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"recording")
+    return path
 
 
 def test_an_upload_that_is_cut_by_a_kill_leaves_nothing(
@@ -37,35 +47,6 @@ def test_an_upload_that_is_cut_by_a_kill_leaves_nothing(
     backend.wait_until_well()
     assert backend.database.jobs.count_documents({"source.file_name": "half.wav"}) == 0
     ledger.check_completed(ledger.upload(recording))
-
-
-def test_a_killed_api_leaves_no_object_without_a_task(
-    backend: Backend, ledger: Ledger, recordings: Recordings
-) -> None:
-    """Killed at any moment of an upload: there is a whole job, or the sweeper removes the rest."""
-    recording = recordings.make(1)
-    objects = backend.stack.data_dir / "objects" / "jobs"
-    orphan = objects / uuid.uuid4().hex / "source"
-    orphan.parent.mkdir(parents=True)
-    orphan.write_bytes(recording.path.read_bytes())  # stored, and killed before there was a job
-    for _ in range(6 if LONG else 2):
-        before = set(objects.iterdir())
-        upload = threading.Thread(target=upload_once, args=(backend, recording))
-        upload.start()
-        wait_for(lambda before=before: set(objects.iterdir()) > before, "an object is stored")
-        backend.kill("api")
-        upload.join()
-        backend.wait_until_well()
-    wait_for(lambda: not orphan.exists(), "the orphan is removed")
-    jobs = [job["_id"] for job in backend.database.jobs.find()]
-    for job_id in jobs:
-        wait_for(lambda job_id=job_id: backend.has_ended(job_id), "each job there is ends")
-    ledger.check_nothing_left()
-
-
-def upload_once(backend: Backend, recording: Recording) -> None:
-    with suppress(httpx.TransportError), httpx.Client(base_url=backend.url, timeout=30) as client:
-        post(client, recording, "cut")
 
 
 def test_fifty_uploads_with_one_key_make_one_task(
@@ -97,6 +78,32 @@ def test_fifty_uploads_with_one_key_make_one_task(
     assert other.status_code == 422
     assert other.json()["code"] == "idempotency_key_reused"
     ledger.check_completed(ledger.note(accepted[0], "same", recording))
+
+
+def test_a_killed_api_leaves_no_object_without_a_task(
+    backend: Backend, ledger: Ledger, recordings: Recordings, orphan: Path
+) -> None:
+    """Killed at any moment of an upload: there is a whole job, or the sweeper removes the rest."""
+    recording = recordings.make(1)
+    objects = orphan.parent.parent
+    for _ in range(6 if LONG else 1):
+        before = set(objects.iterdir())
+        upload = threading.Thread(target=upload_once, args=(backend, recording))
+        upload.start()
+        wait_for(lambda before=before: set(objects.iterdir()) > before, "an object is stored")
+        backend.kill("api")
+        upload.join()
+        backend.wait_until_well()
+    wait_for(lambda: not orphan.exists(), "the orphan is removed")
+    jobs = [job["_id"] for job in backend.database.jobs.find()]
+    for job_id in jobs:
+        wait_for(lambda job_id=job_id: backend.has_ended(job_id), "each job there is ends")
+    ledger.check_nothing_left()
+
+
+def upload_once(backend: Backend, recording: Recording) -> None:
+    with suppress(httpx.TransportError), httpx.Client(base_url=backend.url, timeout=30) as client:
+        post(client, recording, "cut")
 
 
 @pytest.mark.chaos_long

@@ -33,7 +33,7 @@ def wait_until_stopped(backend: Backend, tag: str = "") -> None:
 
 def test_while_it_is_transcribed(backend: Backend, ledger: Ledger, recordings: Recordings) -> None:
     """Retrying it afterwards goes on from there."""
-    promise = ledger.upload(recordings.make(4), "sleep=2")
+    promise = ledger.upload(recordings.make(4), "sleep=1")
     wait_for(lambda: backend.done_words(promise.id), "a chunk is done")
     backend.wait_for_engine(promise.tag)
     cancel(backend, promise)
@@ -92,7 +92,7 @@ def test_deleting_while_it_is_worked_on_leaves_nothing(
 
 def test_at_the_moment_of_its_end(backend: Backend, ledger: Ledger, recordings: Recordings) -> None:
     """Whoever comes first, both tell the same story for ever."""
-    for _ in range(4):
+    for _ in range(3):
         promise = ledger.upload(recordings.make(1))
         wait_for(lambda p=promise: backend.job(p.id)["stage"] in ("merge", "done"), "it is merged")
         answer = httpx.post(f"{backend.url}/api/v1/tasks/{promise.id}/cancel", timeout=30)

@@ -9,7 +9,7 @@ from tests.chaos.backend import LONG, Backend
 from tests.chaos.ledger import Ledger, post
 from tests.chaos.recordings import Recordings
 
-AWAY_SECONDS = 30 if LONG else 14  # in any case longer than a lease
+AWAY_SECONDS = 30 if LONG else 5
 
 
 @pytest.mark.timeout(300)

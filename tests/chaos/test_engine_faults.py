@@ -10,20 +10,18 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.chaos.backend import Backend, wait_for
+from tests.chaos.backend import MOST_ATTEMPTS, Backend, wait_for
 from tests.chaos.ledger import Ledger, Promise
 from tests.chaos.recordings import RATE, Recording, Recordings
 from tests.conftest import SAMPLE, write_wav
 
-MOST_ATTEMPTS = 3
-
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory, recordings: Recordings) -> Recording:
-    """The sample's first minute, with what the real engine hears in it undisturbed."""
-    path: Path = tmp_path_factory.mktemp("speech") / "minute.wav"
+    """The sample's first sentences, with what the real engine hears in them undisturbed."""
+    path: Path = tmp_path_factory.mktemp("speech") / "meeting.wav"
     samples = np.frombuffer(SAMPLE.read_bytes()[44:], "<i2")
-    write_wav(path, samples[: 60 * RATE])
+    write_wav(path, samples[: 25 * RATE])
     return recordings.heard_by_real_engine(path)
 
 
@@ -90,7 +88,7 @@ def test_a_file_that_always_crashes_the_engine_ends_with_a_reason(
     assert job["status"] == "failed"
     assert job["error"]["code"] == "engine_failed"
     assert "poison" in job["error"]["message"]
-    # Each batch three times, then each half of it once.
+    # Each batch so often, then each half of it once more.
     chunks = len(busy.poison.recording.words)
     assert len(backend.tools.journal(busy.poison.tag, "begin")) <= MOST_ATTEMPTS * 2 * chunks
     assert not backend.engines(busy.poison.tag)

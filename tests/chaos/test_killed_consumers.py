@@ -3,7 +3,9 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import psutil
 import pytest
@@ -48,46 +50,48 @@ def kill_both(work_horse: psutil.Process) -> None:
     consumer.kill()
 
 
-def test_what_killed_consumers_were_at_is_resumed_by_others(
-    backend: Backend, ledger: Ledger, recordings: Recordings
-) -> None:
-    """Within half a minute, and without redoing the chunks that were finished."""
-    killed = [disturb(backend, ledger, recordings, kill) for kill in
-              (kill_work_horse, kill_consumer, kill_both)]  # fmt: skip
+@dataclass
+class Killed:
+    """A task that was disturbed, the unit that was being done, and what was finished of it."""
 
-    for promise, unit, when, finished in killed:
-        resumed = wait_for(lambda p=promise, u=unit: claimed_again(backend, u), f"{unit} resumed")
-        assert resumed - when < RESUMED_WITHIN
-        ledger.check_completed(promise)
-        begun = backend.tools.journal(promise.tag, "begin")
-        assert [begun.count(word) for word in finished] == [1] * len(finished)
-        assert backend.crashes(promise.id) == 1
-        assert backend.failures(promise.id) == 0
+    promise: Promise
+    unit: dict
+    finished: list[str]
+    resumed: Future[float]
 
 
-def disturb(
-    backend: Backend,
-    ledger: Ledger,
-    recordings: Recordings,
-    kill: Callable[[psutil.Process], None],
-) -> tuple[Promise, dict, float, list[str]]:
-    promise = ledger.upload(recordings.make(8), "sleep=0.7")
-    work_horse, unit = mid_batch(backend, promise)
-    finished = backend.done_words(promise.id)
-    kill(work_horse)
-    return promise, unit, time.monotonic(), finished
+@pytest.fixture(scope="module")
+def killed(shared: Backend, recordings: Recordings) -> Iterator[list[Killed]]:
+    """Three tasks amid whose chunks something was killed: it takes a while until that is seen."""
+    shared.wait_until_well()
+    with ThreadPoolExecutor(3) as watchers:
+        found = []
+        for kill in (kill_work_horse, kill_consumer, kill_both):
+            promise = Ledger(shared).upload(recordings.make(8), "sleep=0.5")
+            work_horse, unit = mid_batch(shared, promise)
+            finished = shared.done_words(promise.id)
+            kill(work_horse)
+            resumed = watchers.submit(seconds_until_resumed, shared, unit)
+            found.append(Killed(promise, unit, finished, resumed))
+        yield found
 
 
-def claimed_again(backend: Backend, unit: dict) -> float | None:
-    now = backend.database.units.find_one({"_id": unit["_id"]})
-    return time.monotonic() if now is None or now["attempt"] > unit["attempt"] else None
+def seconds_until_resumed(backend: Backend, unit: dict) -> float:
+    killed_at = time.monotonic()
+
+    def claimed_again() -> bool:
+        now = backend.database.units.find_one({"_id": unit["_id"]})
+        return now is None or now["attempt"] > unit["attempt"]
+
+    wait_for(claimed_again, f"{unit} is claimed again")
+    return time.monotonic() - killed_at
 
 
 def test_a_consumer_that_is_stopped_finishes_its_batch(
-    backend: Backend, ledger: Ledger, recordings: Recordings
+    backend: Backend, ledger: Ledger, recordings: Recordings, killed: list[Killed]
 ) -> None:
     """SIGTERM: nothing is redone, and no failure is counted."""
-    promise = ledger.upload(recordings.make(8), "sleep=0.7")
+    promise = ledger.upload(recordings.make(8), "sleep=0.5")
     work_horse, _ = mid_batch(backend, promise)
     consumer = work_horse.parent()
     os.kill(consumer.pid, signal.SIGTERM)
@@ -96,6 +100,22 @@ def test_a_consumer_that_is_stopped_finishes_its_batch(
     ledger.check_once(promise)
     assert (backend.crashes(promise.id), backend.failures(promise.id)) == (0, 0)
     wait_for(lambda: not consumer.is_running(), "the consumer ended")
+
+
+@pytest.mark.parametrize("what", [0, 1, 2], ids=["work-horse", "consumer", "both"])
+def test_what_a_killed_consumer_was_at_is_resumed_by_another(
+    backend: Backend, ledger: Ledger, killed: list[Killed], what: int
+) -> None:
+    """Within half a minute, and without redoing the chunks that were finished."""
+    disturbed = killed[what]
+    promise = disturbed.promise
+    ledger.check_completed(promise)
+    assert disturbed.resumed.result() < RESUMED_WITHIN
+    begun = backend.tools.journal(promise.tag, "begin")
+    assert disturbed.finished
+    assert [begun.count(word) for word in disturbed.finished] == [1] * len(disturbed.finished)
+    assert backend.crashes(promise.id) == 1
+    assert backend.failures(promise.id) == 0
 
 
 @pytest.mark.chaos_long

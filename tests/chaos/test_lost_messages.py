@@ -8,7 +8,7 @@ from tests.chaos.backend import LONG, Backend, wait_for
 from tests.chaos.ledger import Ledger
 from tests.chaos.recordings import Recordings
 
-AWAY_SECONDS = 60 if LONG else 5
+AWAY_SECONDS = 60 if LONG else 3
 
 
 @pytest.mark.timeout(300)
@@ -32,11 +32,11 @@ def test_nothing_is_lost_when_redis_is_emptied(
     backend: Backend, ledger: Ledger, recordings: Recordings
 ) -> None:
     """FLUSHALL with jobs queued and running."""
-    noise = [recordings.make(4) for _ in range(5)]
-    promises = [ledger.upload(recording, "sleep=0.5") for recording in noise]
+    noise = [recordings.make(3) for _ in range(4)]
+    promises = [ledger.upload(recording, "sleep=0.6") for recording in noise]
     assert backend.engines()
     assert not backend.has_ended(promises[-1].id)
     backend.redis.flushall()
     ledger.check_completed(*promises)
     ledger.check_once(*promises)
-    assert [backend.crashes(promise.id) for promise in promises] == [0] * 5
+    assert [backend.crashes(promise.id) for promise in promises] == [0] * 4

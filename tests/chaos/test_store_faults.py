@@ -87,6 +87,7 @@ def client(remote: Backend) -> Ledger:
     return Ledger(remote)
 
 
+@pytest.mark.chaos_long
 def test_a_slow_store_is_waited_for(client: Ledger, store: Proxy, recordings: Recordings) -> None:
     with store.behaving("slow"):
         promise = client.upload(recordings.make(2))
@@ -108,6 +109,7 @@ def test_an_upload_that_the_store_cuts_off_is_refused_for_now(
     client.check_completed(client.upload(recording))
 
 
+@pytest.mark.chaos_long
 @pytest.mark.parametrize("mode", ["away", "cut"])
 def test_a_short_outage_is_outlasted(
     remote: Backend, client: Ledger, store: Proxy, recordings: Recordings, mode: str

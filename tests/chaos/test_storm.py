@@ -15,7 +15,7 @@ from tests.chaos.backend import LONG, Backend
 from tests.chaos.ledger import Ledger, Promise
 from tests.chaos.recordings import Recordings
 
-JOBS = int(os.environ.get("CHAOS_JOBS", "100" if LONG else "12"))
+JOBS = int(os.environ.get("CHAOS_JOBS", "100" if LONG else "10"))
 SEED = int(os.environ.get("CHAOS_SEED", "20"))
 CLIENTS = 4
 PAUSE_SECONDS = (0.5, 1.5)

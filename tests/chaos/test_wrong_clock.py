@@ -65,7 +65,8 @@ def shifted(shim: Path, seconds: int) -> dict[str, str]:
     return {"LD_PRELOAD": str(shim), "SHIFT_SECONDS": str(seconds)}
 
 
-@pytest.mark.parametrize("seconds", [HOUR, pytest.param(-HOUR, marks=pytest.mark.chaos_long)])
+@pytest.mark.chaos_long
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR])
 def test_a_wrong_clock_neither_takes_leases_nor_keeps_them(
     backend: Backend, ledger: Ledger, recordings: Recordings, shim: Path, seconds: int
 ) -> None:

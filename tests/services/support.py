@@ -115,8 +115,9 @@ async def claimed(parts: Container, kind: UnitKind) -> UnitModel:
 
 
 async def unit_ids(parts: Container, job_id: str = JOB) -> list[str]:
-    """What is to be done for the job, without its id."""
-    return [unit.id.removeprefix(f"{job_id}-") for unit in await parts.units.get_units(job_id)]
+    """What is to be done for the job, without its id (and for a merge, which one)."""
+    ids = [unit.id.removeprefix(f"{job_id}-") for unit in await parts.units.get_units(job_id)]
+    return ["merge" if unit_id.startswith("merge-") else unit_id for unit_id in ids]
 
 
 async def store_chunks(

@@ -137,6 +137,8 @@ async def test_a_batch_that_keeps_failing_is_halved(parts, queues):
     first, second = await parts.units.get_units(JOB)
     assert (first.chunks, second.chunks) == ([0, 1], [2, 3, 4])
     assert {first.state, second.state} == {UnitState.OPEN}
+    last = parts.settings.job_max_attempts - 1
+    assert (first.failures, second.failures) == (last, last), "each is tried once more"
     assert len(queues.ids()) == 2
     assert await statuses(parts) == [PENDING] * 5
 

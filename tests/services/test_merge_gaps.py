@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from repositories.models import ChunkStatus, JobOptions, JobStatus, Stage, UnitKind
+from services.lifecycle import audio_key
 from tests.services.support import (
     CRASHED,
     JOB,
@@ -63,8 +64,8 @@ async def test_every_format_shows_them(parts, name):
 
 async def test_gaps_can_be_tried_again_and_are_gone(parts):
     await merged(parts, DONE, FAILED)
-    await put(parts, f"jobs/{JOB}/audio.wav", "as if prepared again")
     again = await parts.tasks.retry_task("ann", JOB)
+    await put(parts, audio_key(JOB, again.attempt), "as if prepared again")
     assert (again.status, again.stage, again.attempt) == (JobStatus.PENDING, Stage.PREPARE, 2)
     assert await parts.chunks.pending_indexes(JOB) == [1]
     prepare = await claimed(parts, UnitKind.PREPARE)

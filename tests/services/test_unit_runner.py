@@ -81,10 +81,10 @@ async def test_without_work_there_is_nothing_to_do(run):
 
 @pytest.mark.usefixtures("unit")
 async def test_a_unit_that_is_done_is_gone(parts, run):
-    stage = Work(0)
-    assert await run(stage) is True
-    assert stage.ended == "done"
-    assert (stage.unit.id, stage.unit.attempt) == (f"{JOB}-prepare", 1)
+    work = Work(0)
+    assert await run(work) is True
+    assert work.ended == "done"
+    assert (work.unit.id, work.unit.attempt) == (f"{JOB}-prepare", 1)
     assert await unit_ids(parts) == []
 
 
@@ -113,9 +113,9 @@ async def test_an_error_that_stays_ends_the_job(parts, run):
 @pytest.mark.usefixtures("unit")
 async def test_a_stage_that_hangs_is_stopped_after_its_time(parts, run):
     await set_fields(parts, timeout_seconds=0.2)
-    stage, began = Work(), time.monotonic()
-    assert await run(stage)
-    assert stage.ended == "cancelled"
+    work, began = Work(), time.monotonic()
+    assert await run(work)
+    assert work.ended == "cancelled"
     assert time.monotonic() - began < 5
     left = await fields_of(parts)
     assert (left.failures, left.last_error.code) == (1, "engine_timeout")
@@ -133,28 +133,28 @@ async def test_a_time_limit_of_the_stages_own_is_not_ours(parts, run):
 @pytest.mark.usefixtures("unit")
 async def test_work_on_a_unit_that_is_taken_away_stops(parts, run):
     """The task was cancelled or deleted."""
-    stage = Work()
-    running = asyncio.create_task(run(stage))
-    await asyncio.wait_for(stage.begun.wait(), 5)
+    work = Work()
+    running = asyncio.create_task(run(work))
+    await asyncio.wait_for(work.begun.wait(), 5)
     began = time.monotonic()
     await parts.tasks.cancel_task("ann", JOB)
     assert await asyncio.wait_for(running, 5)
     assert time.monotonic() - began < 2.5
-    assert stage.ended == "cancelled"
+    assert work.ended == "cancelled"
     assert await unit_ids(parts) == []
     assert (await parts.jobs.get_job(JOB)).status is JobStatus.CANCELLED
 
 
 @pytest.mark.usefixtures("unit")
 async def test_who_lost_the_unit_stops_and_leaves_it_to_the_other(parts, run):
-    stage = Work()
-    running = asyncio.create_task(run(stage))
-    await asyncio.wait_for(stage.begun.wait(), 5)
+    work = Work()
+    running = asyncio.create_task(run(work))
+    await asyncio.wait_for(work.begun.wait(), 5)
     await set_fields(parts, lease_until=0)
     assert await parts.units.expire_leases() == 1
     other = await parts.units.claim([SPEECH_QUEUE], LONG)
     await asyncio.wait_for(running, 5)
-    assert stage.ended == "cancelled"
+    assert work.ended == "cancelled"
     assert await fields_of(parts) == other
     assert other.failures == 0
 
@@ -163,27 +163,36 @@ async def test_who_lost_the_unit_stops_and_leaves_it_to_the_other(parts, run):
 async def test_the_lease_is_kept_while_the_work_lasts(parts, run, monkeypatch):
     monkeypatch.setattr(unit_runner, "LEASE_SECONDS", 0.6)
     monkeypatch.setattr(unit_runner, "_RENEW_SECONDS", 0.1)
-    stage = Work(1.5)
-    running = asyncio.create_task(run(stage))
-    await stage.begun.wait()
+    work = Work(1.5)
+    running = asyncio.create_task(run(work))
+    await work.begun.wait()
     while not running.done():
         assert await parts.units.expire_leases() == 0
         await asyncio.sleep(0.1)
-    assert stage.ended == "done"
+    assert work.ended == "done"
     assert await unit_ids(parts) == []
 
 
 @pytest.mark.usefixtures("unit")
-async def test_while_the_database_is_away_the_work_goes_on(parts, run, monkeypatch):
+async def test_renewing_outlasts_an_outage_of_the_database(parts, run, monkeypatch):
+    monkeypatch.setattr(unit_runner, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(unit_runner, "_RENEW_SECONDS", 0.1)
+    renew, failed = parts.units.renew, []
 
-    async def unavailable(*_):
-        raise DatabaseUnavailable("Away.")
+    async def away_at_first(*arguments):
+        if len(failed) < 3:
+            failed.append(arguments)
+            raise DatabaseUnavailable("Away.")
+        return await renew(*arguments)
 
-    monkeypatch.setattr(parts.units, "renew", unavailable)
-    stage = Work(0.5)
-    assert await run(stage)
-    assert stage.ended == "done"
+    monkeypatch.setattr(parts.units, "renew", away_at_first)
+    work = Work(2.0)
+    running = asyncio.create_task(run(work))
+    while not running.done():
+        assert await parts.units.expire_leases() == 0
+        await asyncio.sleep(0.1)
+    assert work.ended == "done"
+    assert await unit_ids(parts) == []
 
 
 @pytest.mark.usefixtures("unit")
@@ -200,12 +209,12 @@ async def test_a_database_that_stays_away_counts_no_attempt(parts, run):
 @pytest.mark.usefixtures("unit")
 async def test_stopped_consumers_give_back_what_takes_too_long(parts, run, queues, monkeypatch):
     monkeypatch.setattr(unit_runner, "_GRACE_SECONDS", 0.2)
-    stage = Work()
-    running = asyncio.create_task(run(stage))
-    await asyncio.wait_for(stage.begun.wait(), 5)
+    work = Work()
+    running = asyncio.create_task(run(work))
+    await asyncio.wait_for(work.begun.wait(), 5)
     os.kill(os.getpid(), signal.SIGTERM)
     assert await asyncio.wait_for(running, 5)
-    assert stage.ended == "cancelled"
+    assert work.ended == "cancelled"
     left = await fields_of(parts)
     assert (left.state, left.failures, left.crashes) == (UnitState.OPEN, 0, 0)
     assert queues.ids() == [f"speech-{JOB}-prepare-1"], "another consumer is woken for it"
@@ -214,12 +223,12 @@ async def test_stopped_consumers_give_back_what_takes_too_long(parts, run, queue
 @pytest.mark.usefixtures("unit")
 async def test_stopped_consumers_finish_what_is_nearly_done(parts, run, queues, monkeypatch):
     monkeypatch.setattr(unit_runner, "_GRACE_SECONDS", 30.0)
-    stage = Work(0.5)
-    running = asyncio.create_task(run(stage))
-    await asyncio.wait_for(stage.begun.wait(), 5)
+    work = Work(0.5)
+    running = asyncio.create_task(run(work))
+    await asyncio.wait_for(work.begun.wait(), 5)
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(running, 5)
-    assert stage.ended == "done"
+    assert work.ended == "done"
     assert await unit_ids(parts) == []
     assert queues.ids() == []
 
@@ -227,8 +236,8 @@ async def test_stopped_consumers_finish_what_is_nearly_done(parts, run, queues, 
 @pytest.mark.usefixtures("unit")
 async def test_a_unit_that_cost_ten_consumers_is_not_begun(parts, run):
     await set_fields(parts, crashes=10)
-    stage = Work(0)
-    assert await run(stage)
-    assert stage.unit is None
+    work = Work(0)
+    assert await run(work)
+    assert work.unit is None
     job = await parts.jobs.get_job(JOB)
     assert (job.status, job.error.code) == (JobStatus.FAILED, "consumer_killed")
