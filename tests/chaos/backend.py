@@ -25,7 +25,7 @@ import redis
 from dotenv import dotenv_values
 from supervisor.xmlrpc import SupervisorTransport
 
-from core.messaging import DIARIZATION_QUEUE, SHORT_QUEUE, SPEECH_QUEUE
+from core.messaging import SPEECH_QUEUE
 from internal.stack.files import StackFiles
 from tests.conftest import ROOT, Stack
 from worker.media import find_ffmpeg
@@ -36,7 +36,7 @@ LONG = os.environ.get("CHAOS_LONG") == "1"
 MOST_ATTEMPTS = 3 if LONG else 2
 ENDED = ("completed", "failed", "cancelled")
 _AWAY = (httpx.TransportError, pymongo.errors.PyMongoError, psutil.Error, OSError)
-_CONSUMERS = {SPEECH_QUEUE: "consumers", SHORT_QUEUE: "short", DIARIZATION_QUEUE: "diarizers"}
+_CONSUMERS = ("consumers", "short", "diarizers")
 
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
@@ -233,7 +233,7 @@ class Backend:
         """The forks that do the work: not what consumers keep, which was there before."""
         found = []
         for name, pid in self.processes().items():
-            if name.partition("_")[0] in ([program] if program else _CONSUMERS.values()):
+            if name.partition("_")[0] in ([program] if program else _CONSUMERS):
                 children = psutil.Process(pid).children()
                 forks = [c for c in children if "diarizer_server" not in " ".join(c.cmdline())]
                 found += sorted(forks, key=psutil.Process.create_time)[1:]
@@ -242,7 +242,7 @@ class Backend:
     # Rest
 
     def wait_until_well(self) -> None:
-        """Wait until every process is there, and has said so."""
+        """Wait until every process runs and the servers answer."""
 
         def is_well() -> bool:
             states = [p["statename"] for p in self._supervisor.getAllProcessInfo()]
@@ -250,12 +250,13 @@ class Backend:
             return health == "ok" and set(states) == {"RUNNING"}
 
         wait_for(is_well, "every process is well")
-        for queue, program in _CONSUMERS.items():
-            mine = len([name for name in self.processes() if name.startswith(program)])
-            wait_for(
-                lambda queue=queue, mine=mine: self.redis.scard(f"rq:workers:{queue}") >= mine,
-                f"consumers of {queue}",
-            )
+
+    def kill_all(self) -> None:
+        """Kill the supervisor, and see that everything else dies with it."""
+        files = StackFiles(self.stack.data_dir)
+        os.kill(int(files.pid.read_text()), signal.SIGKILL)
+        wait_for(lambda: not self.of_ours(), "no process is left", 20)
+        files.socket.unlink()
 
     def spawn_consumer(self, **changes: str) -> subprocess.Popen[bytes]:
         """Start another consumer of speech beside those of the stack."""

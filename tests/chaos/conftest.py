@@ -57,7 +57,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, tools: Tools) -> Iterator[B
             with backend.watched():
                 yield backend
         finally:
-            stack.command("down")
+            backend.kill_all()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from tests.chaos.backend import LONG, Backend
 from tests.chaos.ledger import Ledger, post
 from tests.chaos.recordings import Recordings
 
-AWAY_SECONDS = 30 if LONG else 5
+AWAY_SECONDS = 30 if LONG else 4
 
 
 @pytest.mark.timeout(300)
@@ -17,7 +17,7 @@ def test_workers_wait_for_the_database_and_clients_are_told_to(
     backend: Backend, ledger: Ledger, recordings: Recordings
 ) -> None:
     """503 with Retry-After; no attempt is burned, and what was done is not done again."""
-    promises = [ledger.upload(recordings.make(4), "sleep=1") for _ in range(2)]
+    promises = [ledger.upload(recordings.make(4), "sleep=0.8") for _ in range(2)]
     for promise in promises:
         backend.wait_for_engine(promise.tag)
     refused = recordings.make(1)

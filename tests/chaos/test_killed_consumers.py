@@ -91,7 +91,7 @@ def test_a_consumer_that_is_stopped_finishes_its_batch(
     backend: Backend, ledger: Ledger, recordings: Recordings, killed: list[Killed]
 ) -> None:
     """SIGTERM: nothing is redone, and no failure is counted."""
-    promise = ledger.upload(recordings.make(8), "sleep=0.5")
+    promise = ledger.upload(recordings.make(6), "sleep=0.5")
     work_horse, _ = mid_batch(backend, promise)
     consumer = work_horse.parent()
     os.kill(consumer.pid, signal.SIGTERM)

@@ -8,7 +8,7 @@ from tests.chaos.backend import LONG, Backend, wait_for
 from tests.chaos.ledger import Ledger
 from tests.chaos.recordings import Recordings
 
-AWAY_SECONDS = 60 if LONG else 3
+AWAY_SECONDS = 60 if LONG else 2
 
 
 @pytest.mark.timeout(300)
@@ -16,7 +16,7 @@ def test_what_is_uploaded_while_redis_is_away_runs_when_it_is_back(
     backend: Backend, ledger: Ledger, recordings: Recordings
 ) -> None:
     """Job written, enqueue fails: accepted all the same. And what runs, runs on."""
-    running = ledger.upload(recordings.make(4), "sleep=1")
+    running = ledger.upload(recordings.make(4), "sleep=0.8")
     backend.wait_for_engine(running.tag)
     with backend.stopped("redis"):
         uploaded = ledger.upload(recordings.make(2))
