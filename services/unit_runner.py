@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -21,6 +22,9 @@ LEASE_SECONDS = 12.0
 _RENEW_SECONDS = 1.0
 # After SIGTERM, a unit that is not done by then is given back; its finished chunks are kept.
 _GRACE_SECONDS = 15.0
+
+# How often long recordings come before short ones, so that many of these do not stop those.
+_LONG_FIRST_SHARE = 0.25
 
 Stages = Mapping[UnitKind, Callable[[UnitModel], Awaitable[None]]]
 
@@ -56,7 +60,10 @@ class UnitRunner:
             DatabaseUnavailable: MongoDB was away for longer than our patience (retryable).
         """
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
-        unit = await self._units.claim(SERVED[queue], LEASE_SECONDS)
+        queues = SERVED[queue]
+        if random.random() < _LONG_FIRST_SHARE:  # noqa: S311 - shares work, guards nothing
+            queues = queues[::-1]
+        unit = await self._units.claim(queues, LEASE_SECONDS)
         if unit is None:
             return False
         with bound(job_id=unit.job_id, unit=unit.kind.value, attempt=unit.attempt):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -115,6 +116,8 @@ class Backend:
     tools: Tools
     _watching: threading.Event = field(default_factory=threading.Event)
     _units: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _ends: dict[tuple[str, int], str] = field(default_factory=dict)
+    relapses: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -172,9 +175,23 @@ class Backend:
             thread.join()
 
     def _watch(self) -> None:
-        while not self._watching.wait(0.05):
+        for look in itertools.count():
+            if self._watching.wait(0.05):
+                return
             with suppress(pymongo.errors.PyMongoError):
                 self._units |= {unit["_id"]: unit for unit in self.database.units.find()}
+                if look % 20 == 0:
+                    self._watch_ends()
+
+    def _watch_ends(self) -> None:
+        """See to it that no job that has ended ever does anything else, unless it is asked to."""
+        for job in self.database.jobs.find({}, {"status": 1, "attempt": 1}):
+            attempt = (job["_id"], job["attempt"])
+            end = self._ends.get(attempt)
+            if end is not None and end != job["status"]:
+                self.relapses.append(job)
+            elif job["status"] in ENDED:
+                self._ends[attempt] = job["status"]
 
     # Processes
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from core.errors import DatabaseUnavailable
-from core.messaging import SPEECH_QUEUE
+from core.messaging import SHORT_QUEUE, SPEECH_QUEUE
 from repositories.models import JobStatus, Stage, UnitCreate, UnitKind, UnitModel, UnitState
 from services import unit_runner
 from services.unit_runner import UnitRunner
@@ -77,6 +77,19 @@ async def set_fields(parts, **fields) -> None:
 
 async def test_without_work_there_is_nothing_to_do(run):
     assert await run(Work()) is False
+
+
+@pytest.mark.parametrize(("share", "first"), [(0, SHORT_QUEUE), (1, SPEECH_QUEUE)])
+async def test_short_recordings_come_first_but_not_always(
+    parts, run, unit, monkeypatch, share, first
+):
+    """Else, with enough of them, a long one would never have its turn."""
+    monkeypatch.setattr(unit_runner, "_LONG_FIRST_SHARE", share)
+    short = unit.model_copy(update={"id": f"{JOB}-prepare-short", "queue": SHORT_QUEUE})
+    await parts.units.add("ann", [short])
+    work = Work(0)
+    assert await run(work) is True
+    assert work.unit.queue == first
 
 
 @pytest.mark.usefixtures("unit")
