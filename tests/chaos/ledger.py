@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from tests.chaos.backend import ENDED, Backend, wait_for
+from tests.chaos.backend import ENDED, LONG, Backend, wait_for
 from tests.chaos.recordings import Recording
 
 # A killed process's folder is removed once it is older than the grace, by a consumer that looks
@@ -121,8 +121,11 @@ class Ledger:
         return sorted(str(path) for path in found if str(path) not in kept)
 
     def _stray_files(self) -> list[str]:
+        """Working folders; in the short form, those that should have been removed by now."""
         folder = self.backend.stack.data_dir / "tmp"
-        return [p.name for p in folder.iterdir() if not p.name.startswith("diarizer-")]
+        before = time.time() - (0 if LONG else _ABANDONED_SECONDS)
+        found = [path for path in folder.iterdir() if not path.name.startswith("diarizer-")]
+        return [path.name for path in found if path.stat().st_mtime < before]
 
 
 def post(

@@ -1,6 +1,7 @@
 """MongoDB, the truth, is away for a while."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -23,13 +24,15 @@ def test_workers_wait_for_the_database_and_clients_are_told_to(
     refused = recordings.make(1)
     with backend.stopped("mongo"):
         gone = time.monotonic()
-        with httpx.Client(base_url=backend.url, timeout=60) as client:
-            for answer in (
-                post(client, refused, "refused"),
-                client.get("/api/v1/tasks"),
-                client.get(f"/api/v1/tasks/{promises[0].id}"),
-                client.post(f"/api/v1/tasks/{promises[0].id}/cancel"),
-            ):
+        with httpx.Client(base_url=backend.url, timeout=60) as client, ThreadPoolExecutor() as pool:
+            task = f"/api/v1/tasks/{promises[0].id}"
+            asked = [
+                pool.submit(post, client, refused, "refused"),
+                pool.submit(client.get, "/api/v1/tasks"),
+                pool.submit(client.get, task),
+                pool.submit(client.post, f"{task}/cancel"),
+            ]
+            for answer in [future.result() for future in asked]:
                 assert answer.status_code == 503, answer.text
                 assert int(answer.headers["Retry-After"]) > 0
                 assert answer.json()["code"] == "database_unavailable"

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from core.workspace import locked
 from tests.chaos.backend import Backend, wait_for
 from tests.chaos.ledger import Ledger, post
 from tests.chaos.recordings import Recordings
@@ -22,7 +23,8 @@ def full(folder: Path) -> Iterator[None]:
             while True:
                 out.write(bytes(1 << 16))
         assert shutil.disk_usage(folder).free == 0
-        yield
+        with locked(ballast):  # or it would be swept up as abandoned
+            yield
     finally:
         ballast.unlink()
 
@@ -60,4 +62,5 @@ def test_a_full_disk_fails_tasks_for_now_and_leaves_no_files(
     retried = httpx.post(f"{backend.url}/api/v1/tasks/{promise.id}/retry", timeout=30)
     assert retried.status_code == 202
     ledger.check_completed(promise)
+    assert left(folder) == []
     ledger.check_nothing_left()

@@ -15,7 +15,7 @@ from tests.chaos.backend import LONG, Backend, wait_for
 from tests.chaos.ledger import Ledger, Promise
 from tests.chaos.recordings import Recordings
 
-JOBS = int(os.environ.get("CHAOS_JOBS", "100" if LONG else "10"))
+JOBS = int(os.environ.get("CHAOS_JOBS", "100" if LONG else "8"))
 # The storm goes on until so much was killed, and until everything was accepted.
 KILLS = JOBS if LONG else 6
 SLEEP_SECONDS = 0.4 if LONG else 0.2
