@@ -147,6 +147,6 @@ def _assemble(
         ),
         upkeep=UpkeepService(
             settings, jobs, units, keys, TurnRepository(database), store,
-            dispatcher, planner, endings,
+            planner, endings,
         ),
     )  # fmt: skip

@@ -18,7 +18,6 @@ from repositories.task_repository import TaskRepository
 from repositories.turn_repository import TurnRepository
 from repositories.unit_repository import UnitRepository
 from repositories.upload_key_repository import UploadKeyRepository
-from services.dispatcher import Dispatcher
 from services.endings import Endings
 from services.lifecycle import JOBS_PREFIX, is_complete, job_of_key
 from services.planner import Planner
@@ -43,7 +42,6 @@ class UpkeepService:
         keys: UploadKeyRepository,
         turns: TurnRepository,
         store: ObjectStore,
-        dispatcher: Dispatcher,
         planner: Planner,
         endings: Endings,
     ) -> None:
@@ -53,7 +51,6 @@ class UpkeepService:
         self._keys = keys
         self._turns = turns
         self._store = store
-        self._dispatcher = dispatcher
         self._planner = planner
         self._endings = endings
         self._files_swept_at = 0.0
@@ -62,10 +59,6 @@ class UpkeepService:
         """Open the units whose holders have vanished."""
         if expired := await self._units.expire_leases():
             logger.warning("{} units were left by their consumers: others may take them", expired)
-
-    async def wake_for_waiting(self) -> None:
-        """Wake consumers for what waits although no message is on its way to them."""
-        await self._dispatcher.wake_for_waiting()
 
     async def sweep_own_files(self) -> None:
         """Remove the working folders of this machine's processes that were killed."""

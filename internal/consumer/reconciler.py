@@ -74,6 +74,6 @@ async def _reconcile(parts: Container, well_since: float | None) -> None:
     # While MongoDB was away nobody could renew a lease: first they all get the time to.
     if well_since is not None and time.monotonic() - well_since > LEASE_SECONDS:
         await parts.upkeep.expire_leases()
-    await parts.upkeep.wake_for_waiting()
+    await parts.dispatcher.wake_for_waiting()
     await parts.upkeep.sweep_own_files()
     await parts.upkeep.sweep()

@@ -215,5 +215,5 @@ async def test_units_of_vanished_consumers_are_opened(parts):
 async def test_consumers_are_woken_for_what_waits(parts, queues, redis_client):
     await parts.dispatcher.merge(await stored(parts, stage=Stage.MERGE, duration=3600.0))
     redis_client.flushdb()
-    await parts.upkeep.wake_for_waiting()
+    await parts.dispatcher.wake_for_waiting()
     assert [call.queue for call in queues.all()] == ["speech"]
