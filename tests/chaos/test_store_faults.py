@@ -16,6 +16,8 @@ from tests.chaos.recordings import Recordings
 from tests.conftest import ROOT, free_port, wait_until_ready
 from tests.contract.servers import embedded_mongodb, embedded_s3
 
+pytestmark = pytest.mark.chaos_long
+
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, dict[str, str]]]:
@@ -87,7 +89,6 @@ def client(remote: Backend) -> Ledger:
     return Ledger(remote)
 
 
-@pytest.mark.chaos_long
 def test_a_slow_store_is_waited_for(client: Ledger, store: Proxy, recordings: Recordings) -> None:
     with store.behaving("slow"):
         promise = client.upload(recordings.make(2))
@@ -109,7 +110,6 @@ def test_an_upload_that_the_store_cuts_off_is_refused_for_now(
     client.check_completed(client.upload(recording))
 
 
-@pytest.mark.chaos_long
 @pytest.mark.parametrize("mode", ["away", "cut"])
 def test_a_short_outage_is_outlasted(
     remote: Backend, client: Ledger, store: Proxy, recordings: Recordings, mode: str
