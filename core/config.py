@@ -31,6 +31,10 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=1, le=65535)
     cors_origins: list[str] = []
+    trusted_proxies: list[str] = []
+    rate_limit_per_key: int = Field(1_200, ge=0)
+    rate_limit_per_address: int = Field(2_400, ge=0)
+    max_waiting_requests: int = Field(64, ge=1)
 
     # MongoDB: jobs and chunks, the truth of what is to be done
     mongodb_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017")
@@ -52,6 +56,7 @@ class Settings(BaseSettings):
     minio_secret_key: SecretStr = SecretStr("")
     minio_bucket: str = Field("stt", min_length=3)
     minio_secure: bool = False
+    minio_public_url: str | None = None
 
     # Engines
     ffmpeg_executable: str | None = None
@@ -71,6 +76,7 @@ class Settings(BaseSettings):
     diarization_threads: int | None = Field(None, ge=1)
     diarization_jobs_per_process: int = Field(50, ge=1)
     diarization_concurrency: int = Field(1, ge=1, le=64)
+    known_speaker_threshold: float = Field(0.5, ge=-1, le=1)
 
     # Limits
     max_upload_bytes: int = Field(500 * 1024 * 1024, ge=1)
@@ -78,6 +84,11 @@ class Settings(BaseSettings):
     max_open_tasks: int = Field(2_000, ge=1)
     max_open_tasks_per_owner: int = Field(500, ge=1)
     min_free_disk_bytes: int = Field(1024**3, ge=0)
+    direct_upload_seconds: int = Field(3600, ge=60, le=7 * 24 * 3600)
+
+    # Addresses that clients name: recordings to fetch, webhooks to call
+    allowed_networks: list[str] = []
+    webhook_max_attempts: int = Field(10, ge=1, le=50)
 
     # Keeping
     retention_hours: float | None = Field(None, gt=0)

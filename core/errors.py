@@ -5,8 +5,11 @@
     │   ├── DatabaseUnavailable   MongoDB cannot be reached or did not answer in time
     │   ├── StorageUnavailable    the object store cannot be reached, or its disk is full
     │   ├── QueueUnavailable      Redis cannot be reached
-    │   └── TooManyTasks          a limit of open tasks is reached
+    │   ├── Unreachable           somebody else's server cannot be reached, or fails
+    │   └── TooManyTasks          a limit of open tasks, or of requests, is reached
     └── PermanentError            the same call will fail again
+        ├── Unauthenticated       there is no API key, or it is not valid
+        ├── Forbidden             the API key does not allow it
         ├── NotFound              no such job, object or route
         ├── Conflict              the job is not in a state that allows it
         ├── InvalidInput          the request or the recording cannot be used as it is
@@ -70,10 +73,28 @@ class QueueUnavailable(TransientError):
     code = "queue_unavailable"
 
 
+class Unreachable(TransientError):
+    """A server that a client named cannot be reached, or fails."""
+
+    code = "url_unreachable"
+
+
 class TooManyTasks(TransientError):
-    """As many tasks are open as are allowed."""
+    """As many tasks are open, or requests were made, as are allowed."""
 
     code = "too_many_tasks"
+
+
+class Unauthenticated(PermanentError):
+    """The request has no API key, or one that is not valid (any more)."""
+
+    code = "invalid_api_key"
+
+
+class Forbidden(PermanentError):
+    """The request's API key, or where it comes from, does not allow it."""
+
+    code = "forbidden"
 
 
 class NotFound(PermanentError):

@@ -52,6 +52,7 @@ class JobStatus(StrEnum):
 class Stage(StrEnum):
     """Which part of the work a job is in."""
 
+    FETCH = "fetch"  # the recording is not here yet, or has not been looked into
     PREPARE = "prepare"
     TRANSCRIBE = "transcribe"  # and, where it was asked for, diarization beside it
     DIARIZE = "diarize"  # diarization alone: all is transcribed
@@ -78,6 +79,7 @@ class DiarizationState(StrEnum):
 class UnitKind(StrEnum):
     """What is to be done in a unit of work."""
 
+    FETCH = "fetch"
     PREPARE = "prepare"
     TRANSCRIBE = "transcribe"
     DIARIZE = "diarize"
@@ -140,19 +142,27 @@ class JobOptions(SpeakerCounts):
 
     language: str = "auto"
     model: str
+    task: Literal["transcribe", "translate"] = "transcribe"
     prompt: str | None = None
+    temperature: float = 0.0
     word_timestamps: bool = True
     chunking: Literal["silence", "fixed"] = "silence"
     diarize: bool = False
+    known_speakers: list[str] = []
 
 
 class Source(_Document):
-    """The uploaded recording."""
+    """The recording.
+
+    One that the server fetches by itself (`Stage.FETCH`) has no size, hash and format before that,
+    and `url` says from where. A URL may hold secrets: it is neither logged nor shown.
+    """
 
     object: str
     file_name: str
-    size_bytes: int
-    sha256: str
+    size_bytes: int = 0
+    sha256: str = ""
+    url: str | None = None
     format: str = ""
     codec: str = ""
     duration: float | None = None
@@ -208,19 +218,27 @@ class JobError(_Document):
 
 
 class JobCreate(_Document):
-    """What is known of a job when it is accepted; `keep_hours` counts from its end."""
+    """What is known of a job when it is accepted.
+
+    Attributes:
+        keep_hours: Counts from its end.
+        webhook_id: Which endpoint is told of its end.
+    """
 
     id: str
     owner: str
     options: JobOptions
     source: Source
     keep_hours: float | None = None
+    webhook_id: str | None = None
 
 
 class JobModel(JobCreate):
     """A job: one recording on its way to a transcript.
 
     `attempt` counts how often it was begun: once, and again each time somebody asked to retry it.
+    `follow_up` says that it has ended, and that its transcript is still to be indexed and its
+    webhook to be called.
     """
 
     attempt: int = 1
@@ -241,6 +259,7 @@ class JobModel(JobCreate):
     finished_at: Moment | None = None
     expires_at: Moment | None = None
     reused_from: str | None = None
+    follow_up: bool = False
 
     @property
     def all_warnings(self) -> list[str]:
@@ -273,6 +292,8 @@ class JobUpdate(_Document):
     transcribing_since: Moment | None = None
     finished_at: Moment | None = None
     expires_at: Moment | None = None
+    source: Source | None = None
+    follow_up: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that were set; `timings` as single keys, so that stages add theirs."""

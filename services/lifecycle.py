@@ -33,7 +33,7 @@ def ending(job: JobModel, **changes: Any) -> JobUpdate:
     """Return what is recorded of a job that ends now: when, and until when it is kept."""
     now = utc_now()
     until = None if job.keep_hours is None else now + timedelta(hours=job.keep_hours)
-    return JobUpdate(finished_at=now, expires_at=until, **changes)
+    return JobUpdate(finished_at=now, expires_at=until, follow_up=True, **changes)
 
 
 def source_key(job_id: str) -> str:

@@ -93,5 +93,6 @@ class ReuseService:
             created_at=job.created_at,
             finished_at=ended.finished_at,
             expires_at=ended.expires_at,
+            follow_up=True,
             reused_from=earlier.id,
         )

@@ -40,10 +40,25 @@ class Upload:
 
 
 @dataclass(frozen=True)
+class KnownSpeaker:
+    """A person who may speak in a recording, and how they sound.
+
+    Attributes:
+        name: To be shown.
+        clip: Some seconds of their voice alone, in any format that ffmpeg reads.
+    """
+
+    name: str
+    clip: bytes
+
+
+@dataclass(frozen=True)
 class RequestedOptions:
     """What a client may ask for; None means the server's default.
 
     Attributes:
+        webhook_url: Who is told of the end.
+        known_speakers: Whom to look for among the speakers.
         keep_hours: How long the task is kept after its end.
         reuse: Whether a transcript of the same bytes with the same options may be taken over.
         (The others are those of `JobOptions`.)
@@ -51,10 +66,14 @@ class RequestedOptions:
 
     language: str | None = None
     model: str | None = None
+    task: Literal["transcribe", "translate"] = "transcribe"
     prompt: str | None = None
+    temperature: float = 0.0
     word_timestamps: bool = True
     chunking: Literal["silence", "fixed"] = "silence"
     diarize: bool = False
+    known_speakers: tuple[KnownSpeaker, ...] = ()
+    webhook_url: str | None = None
     speakers: RequestedSpeakers = field(default_factory=RequestedSpeakers)
     keep_hours: float | None = None
     reuse: bool = True
@@ -208,7 +227,9 @@ class UploadService:
         return JobOptions(
             language="en" if model.english_only else language,
             model=model.name,
+            task=requested.task,
             prompt=requested.prompt or None,
+            temperature=requested.temperature,
             word_timestamps=requested.word_timestamps,
             chunking=requested.chunking,
             diarize=requested.diarize,

@@ -13,12 +13,14 @@ from starlette.exceptions import HTTPException
 from core.errors import (
     AppError,
     Conflict,
+    Forbidden,
     InvalidInput,
     Misconfigured,
     NotFound,
     StorageUnavailable,
     TooManyTasks,
     TransientError,
+    Unauthenticated,
 )
 from core.logger import logger
 
@@ -28,6 +30,8 @@ _RETRY_AFTER_BY_CODE = {"idempotency_key_in_use": 1, "too_many_tasks": 30, "serv
 
 # Most specific first. Input that names the wrong thing is 422; what is not audio at all is 415.
 _STATUS_BY_CLASS: list[tuple[type[AppError], int]] = [
+    (Unauthenticated, 401),
+    (Forbidden, 403),
     (NotFound, 404),
     (Conflict, 409),
     (InvalidInput, 422),
