@@ -35,7 +35,7 @@ class Watched:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--long", type=int, default=10)
-    parser.add_argument("--long-minutes", type=float, default=15)
+    parser.add_argument("--long-minutes", type=float, default=10)
     parser.add_argument("--short", type=int, default=200)
     parser.add_argument("--short-seconds", type=float, default=10)
     arguments = parser.parse_args()
