@@ -10,6 +10,7 @@ Needs httpx and nothing of the project, so that it runs from anywhere against an
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import uuid
@@ -35,7 +36,8 @@ def main() -> int:
     arguments = parse_arguments()
     timeout = httpx.Timeout(ANSWER_SECONDS, write=SEND_SECONDS)
     try:
-        with httpx.Client(base_url=arguments.url, timeout=timeout) as client:
+        headers = {"Authorization": f"Bearer {arguments.key}"} if arguments.key else {}
+        with httpx.Client(base_url=arguments.url, timeout=timeout, headers=headers) as client:
             key = str(uuid.uuid4())
             task_id = upload(client, arguments.file, key, diarize=arguments.diarize)
             if upload(client, arguments.file, key, diarize=arguments.diarize) != task_id:
@@ -54,6 +56,10 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=SAMPLE, help="default: the sample")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="default: %(default)s")
+    parser.add_argument(
+        "--key", default=os.environ.get("API_KEY"),
+        help="API key, where the server has any; default: the variable API_KEY",
+    )  # fmt: skip
     parser.add_argument("--format", choices=FORMATS, default="txt", help="default: %(default)s")
     parser.add_argument("--diarize", action="store_true", help="find out who says what, too")
     parser.add_argument(
