@@ -55,6 +55,28 @@ class ChunkRepository:
             cursor = self._chunks.find({"job_id": job_id}).sort([("index", 1)])
             return [ChunkModel.from_dict(document) async for document in cursor]
 
+    async def get_chunks_from(
+        self, job_id: str, index: int, limit: int, *, settled: bool
+    ) -> list[ChunkModel]:
+        """Return a job's chunks from one on, in order.
+
+        Args:
+            job_id: The job.
+            index: Of the first chunk wanted.
+            limit: At most how many.
+            settled: Only those before the first that is pending.
+        """
+        wanted: dict[str, Any] = {"$gte": index}
+        with _operation("find chunks", job_id):
+            if settled:
+                query = {"job_id": job_id, "status": ChunkStatus.PENDING.value, "index": wanted}
+                found = self._chunks.find(query, {"index": 1}).sort([("index", 1)]).limit(1)
+                async for document in found:
+                    wanted["$lt"] = document["index"]
+            query = {"job_id": job_id, "index": wanted}
+            cursor = self._chunks.find(query).sort([("index", 1)]).limit(limit)
+            return [ChunkModel.from_dict(document) async for document in cursor]
+
     async def pending_indexes(self, job_id: str) -> list[int]:
         """Return which of a job's chunks are neither done nor given up, in order."""
         query = {"job_id": job_id, "status": ChunkStatus.PENDING.value}

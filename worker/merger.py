@@ -50,17 +50,35 @@ class ResultMerger:
             for chunk, result in zip(spoken, results, strict=True):
                 if result.failure is not None:
                     gaps.append(Gap(chunk.core_start, chunk.core_end, result.failure))
-                moved = self.add_timestamps(result.segments, chunk)
-                segments += self.remove_duplicates(moved, chunk)
-            ordered = _in_order(segments, duration)
-            outcome.update(segments=len(ordered))
+                after = segments[-1].end if segments else 0.0
+                segments += self.merge_chunk(chunk, result, after=after, duration=duration)
+            outcome.update(segments=len(segments))
             language = _main_language(spoken, results)
             covered = sum(result.covered_seconds for result in results)
             speech = sum(result.speech_seconds for result in results)
             coverage = round(covered / speech, 4) if speech else 1.0
             return Transcript(
-                language, duration, tuple(map(_judge, ordered)), coverage, gaps=tuple(gaps)
+                language,
+                duration,
+                tuple(map(_judge, segments)),
+                coverage,
+                gaps=tuple(gaps),
+                language_confidence=_confidence(language, spoken, results),
             )
+
+    def merge_chunk(
+        self, chunk: Chunk, result: ChunkTranscript, *, after: float, duration: float
+    ) -> list[Segment]:
+        """Return what one chunk adds to the transcript; later chunks change nothing of it.
+
+        Args:
+            chunk: The chunk.
+            result: What was heard in it.
+            after: End of the last segment of the chunks before it; 0 where there is none.
+            duration: Seconds of the recording; no word ends after it.
+        """
+        moved = self.add_timestamps(result.segments, chunk)
+        return _in_order(self.remove_duplicates(moved, chunk), after, duration)
 
     def add_timestamps(self, segments: Sequence[Segment], chunk: Chunk) -> list[Segment]:
         """Move times that count from a chunk's start to the recording's."""
@@ -117,9 +135,9 @@ def _in_core(middle: float, chunk: Chunk) -> bool:
     return not_before and not_after
 
 
-def _in_order(segments: Sequence[Segment], duration: float) -> list[Segment]:
+def _in_order(segments: Sequence[Segment], after: float, duration: float) -> list[Segment]:
     """Clamp every word after the one before it and inside the recording."""
-    at = 0.0
+    at = after
     ordered = []
     for segment in segments:
         words = []
@@ -149,3 +167,16 @@ def _main_language(chunks: Sequence[Chunk], results: Sequence[ChunkTranscript]) 
         if result.failure is None:
             seconds[result.language] += int(chunk.heard_seconds * 1000)
     return seconds.most_common(1)[0][0] if seconds else "en"
+
+
+def _confidence(
+    language: str, chunks: Sequence[Chunk], results: Sequence[ChunkTranscript]
+) -> float | None:
+    """Return how sure the engine was where it heard this language; None where it was told."""
+    heard = [
+        (chunk.heard_seconds, result.language_confidence)
+        for chunk, result in zip(chunks, results, strict=True)
+        if result.language == language and result.language_confidence is not None
+    ]
+    seconds = sum(weight for weight, _ in heard)
+    return round(sum(weight * sure for weight, sure in heard) / seconds, 4) if seconds else None

@@ -59,6 +59,26 @@ async def test_chunks_come_back_in_order(chunks):
     assert await chunks.count("job-1") == 12
 
 
+@pytest.mark.parametrize("settled", [True, False])
+async def test_chunks_from_one_on(chunks, settled):
+    await fill(chunks, 6)
+    await fill(chunks, 6, "job-2")
+    for chunk in await chunks.claim("job-1", [0, 1, 2, 4], "us"):
+        assert await (chunks.give_up(chunk, ERROR) if chunk.index else chunks.commit(chunk, HEARD))
+
+    async def found(index, limit=100, job_id="job-1"):
+        return indexes_of(await chunks.get_chunks_from(job_id, index, limit, settled=settled))
+
+    assert await found(0) == ([0, 1, 2] if settled else [0, 1, 2, 3, 4, 5])
+    assert await found(2) == ([2] if settled else [2, 3, 4, 5])
+    assert await found(4) == ([4] if settled else [4, 5])
+    assert await found(0, limit=2) == [0, 1]
+    assert await found(6) == []
+    assert await found(0, job_id="job-2") == ([] if settled else [0, 1, 2, 3, 4, 5])
+    (first,) = await chunks.get_chunks_from("job-1", 0, 1, settled=settled)
+    assert first == await get(chunks, 0)
+
+
 async def test_cutting_again_keeps_what_is_done(chunks):
     """An attempt that died in the middle had written some of them."""
     await fill(chunks, 2)

@@ -239,6 +239,18 @@ def test_the_language_is_that_of_most_of_the_audio():
     assert merge(chunks, results).language == "de"
 
 
+def test_the_confidence_is_that_of_the_audio_in_this_language():
+    chunks = [Chunk(0, 0, 10, 0, 10), Chunk(1, 10, 40, 10, 40), Chunk(2, 40, 60, 40, 60)]
+    sure = [("de", 0.9), ("de", 0.5), ("en", 0.1)]
+    results = [
+        heard(index, language=code, language_confidence=confidence)
+        for index, (code, confidence) in enumerate(sure)
+    ]
+    assert merge(chunks, results).language_confidence == pytest.approx((9 + 15) / 40)
+    told = [heard(index, language="de") for index in range(3)]
+    assert merge(chunks, told).language_confidence is None
+
+
 def test_coverage_is_the_share_of_speech_within_segments():
     results = [heard(0, covered_seconds=6.0, speech_seconds=8.0), heard(2, speech_seconds=4.0)]
     assert merge([THREE[0], SILENT, THREE[2]], results).coverage == 0.5
