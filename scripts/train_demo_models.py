@@ -206,6 +206,30 @@ def evaluate(real: Path | None, pipeline: Path, step: float) -> None:
             click.echo(f"{name:<26} {'number given' if told else 'number not given':<17} {figures}")
 
 
+@main.command()
+@FolderOption
+@RealOption
+@click.option("--pipeline", type=click.Path(path_type=Path), default=MODELS)
+@click.option("--step", default=0.25, show_default=True, help="Share of a window.")
+def likeness(work: Path, real: Path | None, pipeline: Path, step: float) -> None:
+    """Measure how alike unseen voices are: what KNOWN_SPEAKER_THRESHOLD is chosen by."""
+    from demo_models.likeness import measure
+    from demo_models.real_speech import LIBRISPEECH_HELD_OUT, load_librispeech
+    from worker.pipeline_source import load_pipeline
+    from worker.window_sharing import share_windows
+
+    loaded = load_pipeline(str(pipeline), None)
+    loaded._segmentation.step = step * loaded._segmentation.duration
+    loaded.segmentation_batch_size = loaded.embedding_batch_size = 8
+    share_windows(loaded)
+    sets = {"unseen synthetic voices": corpora.Corpus.load(work / "held-out")}
+    if real:
+        sets["LibriSpeech, held back"] = load_librispeech(real, LIBRISPEECH_HELD_OUT)
+    for name, voices in sets.items():
+        for seconds, found in measure(loaded, voices, (2.0, 5.0, 10.0)).items():
+            click.echo(f"{name}, clips of {seconds:g} s\n{found.table()}\n")
+
+
 def _synthetic(work: Path) -> Cast:
     return Cast(corpora.Corpus.load(work / "voices"))
 

@@ -27,6 +27,7 @@ from repositories.models import (
 from repositories.task_repository import TaskRepository
 from services.endings import Endings
 from services.engines import DEMO_PIPELINE, pipeline_name
+from services.known_speakers import fetch_voices
 from services.lifecycle import audio_key, diarization_key
 from services.merge_service import put_json
 from services.planner import Planner
@@ -95,7 +96,9 @@ class DiarizationService:
         started = time.monotonic()
         key = await self._store_turns(job, diarizer)
         seconds = round(time.monotonic() - started, 3)
-        outcome = {"object": key, "model": pipeline_name(self._settings)}
+        outcome: dict[str, str | float] = {"object": key, "model": pipeline_name(self._settings)}
+        if job.options.known_speakers:
+            outcome["threshold"] = self._settings.known_speaker_threshold
         if outcome["model"] == DEMO_PIPELINE:
             outcome["warning"] = _DEMO_WARNING
         done = DiarizationState.DONE
@@ -122,7 +125,10 @@ class DiarizationService:
 
         with working_folder(self._settings.temp_dir) as folder:
             wav = await self._fetch_audio(job, folder)
-            turns = await diarizer.diarize(wav, hints, on_progress)
+            known = await fetch_voices(
+                self._store, job, folder, self._settings.known_speaker_threshold
+            )
+            turns = await diarizer.diarize(wav, hints, on_progress, known)
             key = diarization_key(job.id, asked.revision, uuid.uuid4().hex[:12])
             await put_json(self._store, self._settings, key, asdict(turns))
         return key

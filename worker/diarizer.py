@@ -14,11 +14,13 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from core.errors import AppError
 from core.logger import logged_operation, logger
 from worker.constants import MIN_CHUNK_SECONDS, SAMPLE_RATE
 from worker.errors import EngineFailed, EngineMissing
+from worker.known_voices import KnownVoices, match_voices, similarity
 from worker.pipeline_source import load_pipeline
-from worker.transcript import Diarization, SpeakerTurn
+from worker.transcript import Diarization, SpeakerTurn, VoiceMatch
 from worker.window_sharing import share_windows
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -76,13 +78,20 @@ class DiarizerOptions:
 class Diarizer(Protocol):
     """Finds out who speaks when."""
 
-    def diarize(self, wav: Path, hints: SpeakerHints, on_progress: OnProgress) -> Diarization:
+    def diarize(
+        self,
+        wav: Path,
+        hints: SpeakerHints,
+        on_progress: OnProgress,
+        known: KnownVoices | None = None,
+    ) -> Diarization:
         """Return the speaker turns of a recording.
 
         Args:
             wav: 16 kHz mono 16-bit.
             hints: About the number of speakers.
             on_progress: Called with the share done, 0 to 1. What it raises ends the work.
+            known: People to look for among the speakers.
 
         Raises:
             EngineFailed: The engine broke down (retryable).
@@ -120,7 +129,13 @@ class PyannoteDiarizer:
             self._pipeline: Any = pipeline
             outcome.update(device="cuda" if cuda else "cpu", step=self._step, batch=batch_size)
 
-    def diarize(self, wav: Path, hints: SpeakerHints, on_progress: OnProgress) -> Diarization:
+    def diarize(
+        self,
+        wav: Path,
+        hints: SpeakerHints,
+        on_progress: OnProgress,
+        known: KnownVoices | None = None,
+    ) -> Diarization:
         """Return the speaker turns of a recording; see `Diarizer`."""
         waveform = _read_wav(wav)
         seconds = waveform.shape[1] / SAMPLE_RATE
@@ -131,12 +146,13 @@ class PyannoteDiarizer:
             turns = tuple(_turns(output.speaker_diarization))
             exclusive = tuple(_turns(output.exclusive_speaker_diarization))
             outcome.update(turns=len(turns), speakers=len({turn.speaker for turn in turns}))
-            return Diarization(turns, exclusive)
+            voices = () if known is None else self._recognise(output, known)
+            return Diarization(turns, exclusive, voices)
 
     def _apply(self, waveform: Any, seconds: float, hints: SpeakerHints, hook: _Hook) -> Any:
         inference = self._pipeline._segmentation
         inference.step = step_for(seconds, self._step, inference.duration) * inference.duration
-        try:
+        with logged_operation("apply pipeline", translate=_translate, quiet=True):
             return self._pipeline(
                 {"waveform": waveform, "sample_rate": SAMPLE_RATE, "uri": "recording"},
                 num_speakers=hints.exactly,
@@ -144,12 +160,35 @@ class PyannoteDiarizer:
                 max_speakers=hints.at_most,
                 hook=hook,
             )
-        except (RuntimeError, ValueError, MemoryError) as error:
-            logger.opt(exception=True).debug("pyannote failed")
-            raise EngineFailed(
-                f"pyannote.audio failed ({type(error).__name__}: {str(error)[:200]}).",
-                code="diarization_failed",
-            ) from error
+
+    def _recognise(self, output: Any, known: KnownVoices) -> tuple[VoiceMatch, ...]:
+        """Compare the speakers that the pipeline found with known voices."""
+        with logged_operation("recognise voices", translate=_translate) as outcome:
+            voices = {
+                person.name: self._pipeline._embedding(_read_wav(person.clip)[None])[0]
+                for person in known.people
+            }
+            # In the order of the labels (pyannote.audio 4.0, `DiarizeOutput`).
+            speakers = zip(
+                output.speaker_diarization.labels(), output.speaker_embeddings, strict=True
+            )
+            similarities = {
+                speaker: {name: similarity(own, voice) for name, voice in voices.items()}
+                for speaker, own in speakers
+            }
+            matches = match_voices(similarities, known.threshold)
+            outcome.update(people=len(voices), found=sum(m.name is not None for m in matches))
+            return matches
+
+
+def _translate(error: Exception) -> AppError | None:
+    if not isinstance(error, RuntimeError | ValueError | MemoryError):
+        return None
+    logger.opt(exception=True).debug("pyannote failed")
+    return EngineFailed(
+        f"pyannote.audio failed ({type(error).__name__}: {str(error)[:200]}).",
+        code="diarization_failed",
+    )
 
 
 def step_for(seconds: float, step: float, window_seconds: float) -> float:

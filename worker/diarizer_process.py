@@ -25,7 +25,8 @@ from core.errors import AppError
 from core.logger import logged_operation, logger
 from worker.diarizer import DiarizerOptions, SpeakerHints
 from worker.errors import EngineFailed, EngineMissing
-from worker.process import die_with_parent
+from worker.known_voices import KnownVoices
+from worker.process import begin_engine
 from worker.transcript import Diarization
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -83,7 +84,7 @@ class DiarizerProcess:
             pass_fds=[self._listener.fileno()],
             # Threads that wait must not spin: transcription works on the same processors.
             env=os.environ | {"OMP_WAIT_POLICY": "passive", "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
-            preexec_fn=die_with_parent,
+            preexec_fn=begin_engine,
         )
         assert self._process.stdin is not None
         start = {
@@ -148,7 +149,11 @@ class DiarizerClient:
         self._socket_path = socket_path
 
     async def diarize(
-        self, wav: Path, hints: SpeakerHints, on_progress: OnProgress | None = None
+        self,
+        wav: Path,
+        hints: SpeakerHints,
+        on_progress: OnProgress | None = None,
+        known: KnownVoices | None = None,
     ) -> Diarization:
         """Return the speaker turns of a recording.
 
@@ -156,6 +161,7 @@ class DiarizerClient:
             wav: 16 kHz mono 16-bit; the answer is written beside it.
             hints: About the number of speakers.
             on_progress: Awaited with the share done, 0 to 1.
+            known: People to look for among the speakers.
 
         Raises:
             EngineMissing: A package, the token, the licence or the pipeline is missing.
@@ -165,8 +171,13 @@ class DiarizerClient:
             out = wav.with_suffix(".turns.json")
             reader, writer = await asyncio.open_unix_connection(self._socket_path)
             try:
-                request = {"wav": str(wav), "out": str(out), "hints": asdict(hints)}
-                writer.write(json.dumps(request).encode() + b"\n")
+                request = {
+                    "wav": str(wav),
+                    "out": str(out),
+                    "hints": asdict(hints),
+                    "known": known and asdict(known),
+                }
+                writer.write(json.dumps(request, default=str).encode() + b"\n")
                 while not await _finished(await reader.readline(), on_progress):
                     pass
             finally:

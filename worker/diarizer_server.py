@@ -3,7 +3,8 @@
 It reads its options as one line of JSON from stdin and then serves one request after the other on
 the listening socket that it inherited:
 
-    request   {"wav": path, "out": path, "hints": {...}}          or {"ping": true}
+    request   {"wav": path, "out": path, "hints": {...}, "known": {...} or null}
+              or {"ping": true}
     replies   {"progress": 0.42} …, then {"done": true} or {"error": {code, message, retryable}}
 
 The turns go into the file `out`. The model is loaded at the first request, so that whoever asked
@@ -22,6 +23,7 @@ from typing import Any, Literal
 from core.errors import AppError
 from core.logger import configure_logging, logger
 from worker.diarizer import Diarizer, DiarizerOptions, PyannoteDiarizer, SpeakerHints
+from worker.known_voices import KnownVoices
 from worker.process import die_with_parent
 
 
@@ -63,7 +65,8 @@ def _diarize(diarizer: Diarizer, request: dict[str, Any], connection: socket.soc
         _reply(connection, {"progress": round(share, 4)})
 
     hints = SpeakerHints(**request["hints"])
-    found = diarizer.diarize(Path(request["wav"]), hints, on_progress)
+    known = KnownVoices.from_dict(request["known"]) if request["known"] else None
+    found = diarizer.diarize(Path(request["wav"]), hints, on_progress, known)
     Path(request["out"]).write_text(json.dumps(asdict(found)), encoding="utf-8")
     _reply(connection, {"done": True})
 

@@ -18,7 +18,7 @@ from worker.pyannote_import import check_packages, import_pyannote
 
 CONFIG_NAME = "config.yaml"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_TOKEN_PAGE = "https://hf.co/settings/tokens"  # noqa: S105 - a page, no secret
+_TOKEN_PAGE = "https://hf.co/settings/tokens"  # noqa: S105 - a page, no secret # nosec B105
 
 
 def is_hub_name(pipeline: str) -> bool:

@@ -15,7 +15,15 @@ from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import TypeVar
 
-from worker.transcript import Diarization, Segment, Speaker, SpeakerTurn, Transcript, Word
+from worker.transcript import (
+    Diarization,
+    Segment,
+    Speaker,
+    SpeakerTurn,
+    Transcript,
+    VoiceMatch,
+    Word,
+)
 
 # A word within nobody's turn is the nearest speaker's up to here: about as far as times are off.
 _NEAR_SECONDS = 0.5
@@ -39,17 +47,20 @@ def assign_speakers(transcript: Transcript, diarization: Diarization) -> Transcr
     """Return the transcript with a speaker on each word and segment.
 
     No word is lost, moved or retimed. Speakers are numbered in the order in which they first talk.
+    Where known voices were looked for, those who were found have their names, and the others are
+    explicitly unknown.
     """
     turns = _inside(diarization.turns, transcript.duration)
     exclusive = _inside(diarization.exclusive, transcript.duration)
     order = dict.fromkeys(turn.speaker for turn in (*turns, *exclusive))
     ids = {name: f"SPEAKER_{number:02}" for number, name in enumerate(order)}
+    voices = {ids[match.speaker]: match for match in diarization.voices if match.speaker in ids}
     turns = [replace(turn, speaker=ids[turn.speaker]) for turn in turns]
     exclusive = [replace(turn, speaker=ids[turn.speaker]) for turn in exclusive]
     return replace(
         transcript,
         segments=tuple(_mark_overlaps(_spoken(transcript.segments, exclusive), turns)),
-        speakers=tuple(_described(ids.values(), turns)),
+        speakers=tuple(_described(ids.values(), turns, voices)),
         turns=tuple(turns),
     )
 
@@ -93,12 +104,24 @@ def _inside(turns: Iterable[SpeakerTurn], duration: float) -> list[SpeakerTurn]:
     return [turn for turn in cut if turn.start < turn.end]
 
 
-def _described(ids: Iterable[str], turns: Iterable[SpeakerTurn]) -> Iterator[Speaker]:
+def _described(
+    ids: Iterable[str], turns: Iterable[SpeakerTurn], voices: Mapping[str, VoiceMatch]
+) -> Iterator[Speaker]:
     seconds: defaultdict[str, float] = defaultdict(float)
     for turn in turns:
         seconds[turn.speaker] += turn.end - turn.start
-    for number, speaker in enumerate(ids, start=1):
-        yield Speaker(speaker, f"Speaker {number}", round(seconds[speaker], 3))
+    number = 0
+    for speaker in ids:
+        match = voices.get(speaker)
+        name = match.name if match else None
+        number += name is None
+        yield Speaker(
+            speaker,
+            name or f"{'Unknown' if voices else 'Speaker'} {number}",
+            round(seconds[speaker], 3),
+            known=name is not None if voices else None,
+            similarity=match.similarity if match else None,
+        )
 
 
 def _spoken(segments: Sequence[Segment], exclusive: Sequence[SpeakerTurn]) -> Iterator[Segment]:

@@ -34,7 +34,9 @@ def pid_of(process):
     children = [
         child.pid
         for child in psutil.Process().children()
-        if "worker.diarizer_server" in " ".join(child.cmdline())
+        # Of what has ended, and waits for its parent, the command line cannot be read.
+        if child.status() != psutil.STATUS_ZOMBIE
+        and "worker.diarizer_server" in " ".join(child.cmdline())
     ]
     return children[-1] if children else None
 
