@@ -20,6 +20,11 @@ def synchronise(server_time: datetime) -> None:
     _server_time, _asked_at = server_time, time.monotonic()
 
 
+def is_synchronised() -> bool:
+    """Whether this process goes by the database's clock already."""
+    return _server_time is not None
+
+
 def utc_now() -> datetime:
     """Return the current time in UTC, in the milliseconds that MongoDB keeps."""
     if _server_time is None:

@@ -10,14 +10,19 @@ import multiprocessing
 import random
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from multiprocessing.process import BaseProcess
 
+from core import clock
 from core.config import Settings
 from core.errors import AppError
 from core.logger import bound, logger
 from internal.container import Container, open_container
 from services.unit_runner import LEASE_SECONDS
 from worker.process import die_with_parent
+
+# How soon an endpoint hears of a task's end, at best.
+_FOLLOW_UP_SECONDS = 1.0
 
 
 class ReconcilerProcess:
@@ -56,17 +61,40 @@ def _main(settings: Settings) -> None:
 async def _reconcile_forever(settings: Settings) -> None:
     async with open_container(settings) as parts:
         well_since: float | None = None
-        while True:
-            try:
-                await _reconcile(parts, well_since)
-                well_since = well_since or time.monotonic()
-            except AppError as error:
-                well_since = None
-                logger.warning("reconciling failed: {}", error.message)
-            except Exception:  # noqa: BLE001 - there is always a next time
-                logger.opt(exception=True).error("reconciling failed")
-            # Spread, so that many reconcilers do not come at once.
-            await asyncio.sleep(settings.reconcile_seconds * random.uniform(0.8, 1.2))  # noqa: S311
+
+        async def reconcile() -> None:
+            nonlocal well_since
+            since, well_since = well_since, None
+            await _reconcile(parts, since)
+            well_since = since or time.monotonic()
+
+        async def follow_up() -> None:
+            if clock.is_synchronised():  # leases by a wrong clock would last too long
+                await parts.follow_ups.run()
+
+        async def deliver() -> None:
+            if clock.is_synchronised():
+                await parts.deliveries.begin()
+
+        # Side by side: other people's servers, and what fails there, do not hold up the rest.
+        await asyncio.gather(
+            _repeat("reconciling", settings.reconcile_seconds, reconcile),
+            _repeat("following up", _FOLLOW_UP_SECONDS, follow_up),
+            _repeat("sending webhooks", _FOLLOW_UP_SECONDS, deliver),
+        )
+
+
+async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do something for ever, with so many seconds between; that it fails is no end of it."""
+    while True:
+        try:
+            await work()
+        except AppError as error:
+            logger.warning("{} failed: {}", name, error.message)
+        except Exception:  # noqa: BLE001 - there is always a next time
+            logger.opt(exception=True).error("{} failed", name)
+        # Spread, so that many reconcilers do not come at once.
+        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 # nosec B311
 
 
 async def _reconcile(parts: Container, well_since: float | None) -> None:
