@@ -66,6 +66,12 @@ class ObjectStore(Protocol):
     async def download(self, key: str, path: Path) -> None:
         """Copy an object into a new file."""
 
+    async def presigned_put(self, key: str, seconds: int) -> str | None:
+        """Return an address to which anybody can put this object, for so long.
+
+        None where clients cannot reach the store: they put it to us, then.
+        """
+
     async def stat(self, key: str) -> ObjectStat:
         """Return size and time of an object."""
 

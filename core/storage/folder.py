@@ -138,6 +138,9 @@ class FolderStore:
 
         await self._run("fetch object", key, copy)
 
+    async def presigned_put(self, key: str, seconds: int) -> None:
+        """Return None: a folder has no addresses."""
+
     async def stat(self, key: str) -> ObjectStat:
         """Return size and time of an object."""
         return await self._run("stat object", key, lambda: self._stat(self._existing(key)))

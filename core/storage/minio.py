@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import urllib3
 from minio import Minio
@@ -60,7 +62,7 @@ class MinioStore:
     """An `ObjectStore` in one bucket. Thread-safe; create it after any fork.
 
     Raises:
-        Misconfigured: `minio_endpoint` is not `host:port`.
+        Misconfigured: `minio_endpoint` is not `host:port`, or `minio_public_url` no address.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -71,11 +73,14 @@ class MinioStore:
             retries=urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=[502, 503, 504]),
         )
         self._bucket = settings.minio_bucket
+        self._access_key = settings.minio_access_key
+        self._secret_key = settings.minio_secret_key.get_secret_value()
+        self._public_url = _parse_public(settings.minio_public_url)
         with logged_operation("read MinIO address", translate=translate_minio_error, quiet=True):
             self._client = Minio(
                 settings.minio_endpoint,
-                access_key=settings.minio_access_key,
-                secret_key=settings.minio_secret_key.get_secret_value(),
+                access_key=self._access_key,
+                secret_key=self._secret_key,
                 secure=settings.minio_secure,
                 http_client=pool,
             )
@@ -161,6 +166,28 @@ class MinioStore:
             "fetch object", key, lambda: self._client.fget_object(self._bucket, key, str(path))
         )
 
+    async def presigned_put(self, key: str, seconds: int) -> str | None:
+        """Return an address at `minio_public_url`; None without that setting."""
+        public = self._public_url
+        if public is None:
+            return None
+        expires = timedelta(seconds=seconds)
+
+        def sign() -> str:
+            # Only asked for its region: a signature covers the host, which clients call by
+            # another name, and that may lead nowhere from here.
+            ours = self._client.presigned_put_object(self._bucket, key, expires)
+            client = Minio(
+                public.netloc,
+                access_key=self._access_key,
+                secret_key=self._secret_key,
+                secure=public.scheme == "https",
+                region=_region_of(ours),
+            )
+            return client.presigned_put_object(self._bucket, key, expires)
+
+        return await self._run("sign address", key, sign)
+
     async def stat(self, key: str) -> ObjectStat:
         """Return size and time of an object."""
 
@@ -224,6 +251,24 @@ class MinioStore:
             if error.code == _EMPTY_RANGE:
                 return None
             raise
+
+
+def _parse_public(url: str | None) -> SplitResult | None:
+    """Return where clients reach the server, None where they do not."""
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    is_address = parts.scheme in ("http", "https") and parts.netloc
+    # The path is part of what is signed: the server would see another.
+    if not is_address or parts.path.strip("/") or parts.query or "@" in parts.netloc:
+        raise Misconfigured("MINIO_PUBLIC_URL is not an address such as https://minio.example.org.")
+    return parts
+
+
+def _region_of(signed: str) -> str:
+    """Return the region in a signed address: its credential is `key/date/region/s3/…`."""
+    (credential,) = parse_qs(urlsplit(signed).query)["X-Amz-Credential"]
+    return credential.split("/")[-3]
 
 
 def _release(response: BaseHTTPResponse) -> None:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import base64
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from core.errors import AppError, PermanentError, TransientError
 
 _TASKS = "/api/v1/tasks"
+_SEARCH = "/api/v1/search"
+_MOST_HITS_AT_ONCE = 100
 _POLL_SECONDS = 0.25
 _SLOWEST_POLL_SECONDS = 2.0
 # Between the attempts at one request, where the server does not say itself how long to wait.
 _PAUSES_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0)
 _GATEWAY_ERRORS = (502, 503, 504)
 
+_ANY_TYPE = "application/octet-stream"
+
+KnownSpeakers = Sequence[tuple[str, Path]]
 OnStatus = Callable[[dict[str, Any]], None]
 OnWait = Callable[[str], None]
 
@@ -30,10 +38,17 @@ class ApiClient:
     repeated for a while: `on_wait` is told what for.
     """
 
-    def __init__(self, url: str, on_wait: OnWait | None = None) -> None:
-        # Uploads take as long as they take; a server that says nothing for a minute is away.
-        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(60, write=600))
+    def __init__(
+        self, url: str, on_wait: OnWait | None = None, *, api_key: SecretStr | None = None
+    ) -> None:
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {},
+            # Uploads take as long as they take; a server that says nothing for a minute is away.
+            timeout=httpx.Timeout(60, write=600),
+        )
         self._url = url
+        self.sends_key = api_key is not None
         self._on_wait = on_wait
         self._was_there = False
 
@@ -43,21 +58,59 @@ class ApiClient:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def upload(self, path: Path, options: dict[str, str]) -> dict[str, Any]:
+    def upload(
+        self, path: Path, options: dict[str, str], known_speakers: KnownSpeakers = ()
+    ) -> dict[str, Any]:
         """Upload a file, streamed, and return its task: one, however often it has to be sent.
+
+        Args:
+            path: The recording.
+            options: Further fields of the form.
+            known_speakers: Names, with clips of their voices.
 
         Raises:
             PermanentError: The server refuses it; the message says why.
             TransientError: The server cannot be reached, or is not ready.
         """
-        with path.open("rb") as file:
+        sent = [("file", path), *(("known_speaker_clips", clip) for _, clip in known_speakers)]
+        with ExitStack() as files:
             return self._json(
                 "POST",
                 f"{_TASKS}/upload",
-                data=options,
-                files={"file": (path.name, file, "application/octet-stream")},
+                data=options | {"known_speaker_names": [name for name, _ in known_speakers]},
+                files=[
+                    (field, (own.name, files.enter_context(own.open("rb")), _ANY_TYPE))
+                    for field, own in sent
+                ],
                 headers={"Idempotency-Key": uuid.uuid4().hex},
             )
+
+    def from_url(
+        self, url: str, options: dict[str, str], known_speakers: KnownSpeakers = ()
+    ) -> dict[str, Any]:
+        """Have the server download a recording, and return its task.
+
+        Args:
+            url: Of the recording.
+            options: Further fields of the request.
+            known_speakers: Names, with clips of their voices.
+
+        Raises:
+            PermanentError: The server refuses it; the message says why.
+            TransientError: The server cannot be reached, or is not ready.
+        """
+        voices = {
+            "known_speaker_names": [name for name, _ in known_speakers],
+            "known_speaker_clips": [
+                base64.b64encode(clip.read_bytes()).decode() for _, clip in known_speakers
+            ],
+        }
+        return self._json(
+            "POST",
+            f"{_TASKS}/from-url",
+            json={"url": url, **options, **voices},
+            headers={"Idempotency-Key": uuid.uuid4().hex},
+        )
 
     def wait(self, task_id: str, on_status: OnStatus | None = None) -> dict[str, Any]:
         """Poll a task until it ends, and return it.
@@ -90,6 +143,26 @@ class ApiClient:
     def delete(self, task_id: str) -> None:
         """Remove a task and everything stored for it; one that is being worked on is cancelled."""
         self._request("DELETE", f"{_TASKS}/{task_id}")
+
+    def search(
+        self, query: str, most: int, where: dict[str, str]
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Return the first places where a query occurs, and whether there are more.
+
+        Args:
+            query: Words and "phrases".
+            most: At most so many.
+            where: Further parameters of `GET /api/v1/search`.
+        """
+        hits: list[dict[str, Any]] = []
+        asked: dict[str, Any] = {"q": query, **where}
+        while True:
+            asked["limit"] = min(most - len(hits), _MOST_HITS_AT_ONCE)
+            page = self._json("GET", _SEARCH, params=asked)
+            hits += page["hits"]
+            if page["next_cursor"] is None or len(hits) == most:
+                return hits, page["next_cursor"] is not None
+            asked["cursor"] = page["next_cursor"]
 
     @staticmethod
     def _result_path(task_id: str, output_format: str) -> str:
@@ -146,6 +219,8 @@ def _refusal(response: httpx.Response) -> AppError:
         code, message = str(body["code"]), str(body["message"])
     except (ValueError, KeyError, TypeError):
         code, message = "http_error", f"The server answered {response.status_code}."
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        message += " Set API_KEY to a key of that server, in the environment or in .env."
     # A gateway's own errors have no JSON of ours: the server behind it is being restarted.
     is_passing = details or (code == "http_error" and response.status_code in _GATEWAY_ERRORS)
     kind = TransientError if is_passing else PermanentError
