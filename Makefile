@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AUDITED := main.py cmd core internal repositories scripts services worker
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint format lock clean
+.PHONY: help setup demo test chaos lint audit format lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,11 +31,15 @@ test: setup ## Run the whole test suite against a real stack
 chaos: setup ## Kill, stop and fill whatever can be while it works (ten minutes)
 	@CHAOS_LONG=1 $(BIN)/python -m pytest tests/chaos
 
-lint: setup ## Check style, types and the direction of imports
+lint: setup ## Check style, types, the direction of imports, and for insecure calls
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive $(AUDITED)
+
+audit: $(VENV)/.installed ## Look for known vulnerabilities in the packages (asks PyPI)
+	@$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement requirements.txt
 
 format: setup ## Rewrite the code in the project's style
 	@$(BIN)/ruff check --fix .

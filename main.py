@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from core.config import load_settings
 from core.errors import AppError
 from core.logger import configure_logging
+from internal.cli.keys import keys
 from internal.cli.models import models
 from internal.cli.processes import start, worker
+from internal.cli.search import search
 from internal.cli.stack import demo, down, up
 from internal.cli.status import doctor, status
 from internal.cli.transcribe import transcribe
@@ -57,7 +59,7 @@ def init_storage() -> None:
     click.echo("storage and indexes are ready", err=True)
 
 
-for command in (demo, doctor, down, models, start, status, transcribe, up, worker):
+for command in (demo, doctor, down, keys, models, search, start, status, transcribe, up, worker):
     main.add_command(command)
 
 

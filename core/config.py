@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr
+from pydantic import Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -31,10 +31,11 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=1, le=65535)
     cors_origins: list[str] = []
-    trusted_proxies: list[str] = []
+    trusted_proxies: list[IPvAnyNetwork] = []
     rate_limit_per_key: int = Field(1_200, ge=0)
     rate_limit_per_address: int = Field(2_400, ge=0)
     max_waiting_requests: int = Field(64, ge=1)
+    api_key: SecretStr | None = None
 
     # MongoDB: jobs and chunks, the truth of what is to be done
     mongodb_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017")
@@ -76,7 +77,7 @@ class Settings(BaseSettings):
     diarization_threads: int | None = Field(None, ge=1)
     diarization_jobs_per_process: int = Field(50, ge=1)
     diarization_concurrency: int = Field(1, ge=1, le=64)
-    known_speaker_threshold: float = Field(0.5, ge=-1, le=1)
+    known_speaker_threshold: float = Field(0.65, ge=-1, le=1)
 
     # Limits
     max_upload_bytes: int = Field(500 * 1024 * 1024, ge=1)
@@ -87,7 +88,7 @@ class Settings(BaseSettings):
     direct_upload_seconds: int = Field(3600, ge=60, le=7 * 24 * 3600)
 
     # Addresses that clients name: recordings to fetch, webhooks to call
-    allowed_networks: list[str] = []
+    allowed_networks: list[IPvAnyNetwork] = []
     webhook_max_attempts: int = Field(10, ge=1, le=50)
 
     # Keeping

@@ -12,28 +12,47 @@ from core.config import Settings
 from core.database import MongoDB, close_database, get_database
 from core.logger import logger
 from core.messaging import RedisQueueManager, get_queue_manager
+from core.outgoing import OutgoingClient
 from core.storage import ObjectStore, get_storage
+from repositories.api_key_repository import ApiKeyRepository
 from repositories.chunk_repository import ChunkRepository
+from repositories.delivery_repository import DeliveryRepository
+from repositories.direct_upload_repository import DirectUploadRepository
+from repositories.follow_up_repository import FollowUpRepository
 from repositories.patience import patient
+from repositories.segment_repository import SegmentRepository
 from repositories.task_repository import TaskRepository
 from repositories.turn_repository import TurnRepository
 from repositories.unit_repository import UnitRepository
 from repositories.upload_key_repository import UploadKeyRepository
+from repositories.webhook_repository import WebhookRepository
 from services.admission import Admission
+from services.announcements import Announcements
+from services.delivery_service import DeliveryService
 from services.diarization_service import DiarizationService
+from services.direct_uploads import DirectUploads
 from services.dispatcher import Dispatcher
 from services.endings import Endings
+from services.event_service import EventService
 from services.failure_service import FailureService
+from services.fetch_service import FetchService
+from services.follow_up_service import FollowUpService
+from services.ingestion_service import IngestionService
+from services.key_service import KeyService
+from services.language_service import LanguageService
 from services.merge_service import MergeService
 from services.model_service import ModelService
 from services.pipeline_service import PipelineService
 from services.planner import Planner
 from services.reuse_service import ReuseService
+from services.search_service import SearchService
 from services.speaker_service import SpeakerService
 from services.task_service import TaskService
 from services.upkeep_service import UpkeepService
 from services.upload_keys import UploadKeys
 from services.upload_service import UploadService
+from services.webhook_sender import WebhookSender
+from services.webhook_service import WebhookService
 
 T = TypeVar("T")
 
@@ -50,18 +69,34 @@ class Container:
     jobs: TaskRepository
     chunks: ChunkRepository
     units: UnitRepository
+    segments: SegmentRepository
     keys: UploadKeyRepository
+    opened_uploads: DirectUploadRepository
+    webhook_endpoints: WebhookRepository
+    webhook_deliveries: DeliveryRepository
+    ended_jobs: FollowUpRepository
+    api_keys: ApiKeyRepository
     models: ModelService
+    languages: LanguageService
     dispatcher: Dispatcher
     admission: Admission
+    access: KeyService
     uploads: UploadService
+    direct_uploads: DirectUploads
+    ingestion: IngestionService
     tasks: TaskService
+    events: EventService
     speakers: SpeakerService
+    fetching: FetchService
     pipeline: PipelineService
     diarization: DiarizationService
     merging: MergeService
     failures: FailureService
     upkeep: UpkeepService
+    webhooks: WebhookService
+    deliveries: DeliveryService
+    follow_ups: FollowUpService
+    search: SearchService
 
     async def init_storage(self) -> None:
         """Create the indexes and the bucket or folder; what is there stays.
@@ -70,7 +105,10 @@ class Container:
             TransientError: A server cannot be reached (retryable).
         """
         await self.synchronise_clock()
-        for repository in (self.jobs, self.chunks, self.units, self.keys):
+        for repository in (
+            self.jobs, self.chunks, self.units, self.segments, self.keys, self.api_keys,
+            self.webhook_endpoints, self.webhook_deliveries, self.ended_jobs, self.opened_uploads,
+        ):  # fmt: skip
             await repository.ensure_indexes()
         await self.store.prepare()
 
@@ -116,10 +154,24 @@ def _assemble(
     units, keys = waiting(UnitRepository(database)), UploadKeyRepository(database)
     models = ModelService(settings.models_dir, settings.models_url)
     dispatcher = Dispatcher(settings, units, queue)
-    endings = Endings(jobs, chunks, units, store)
+    segments = waiting(SegmentRepository(database))
+    endings = Endings(jobs, chunks, units, segments, store)
     planner = Planner(jobs, chunks, units, dispatcher, endings)
     diarization = DiarizationService(settings, jobs, store, planner, endings)
     admission = Admission(settings, jobs)
+    outgoing = OutgoingClient(settings)
+    endpoints, messages = WebhookRepository(database), DeliveryRepository(database)
+    webhooks = WebhookService(endpoints, messages, outgoing)
+    ended_jobs = FollowUpRepository(database)
+    api_keys = ApiKeyRepository(database)
+    tasks = TaskService(jobs, chunks, store, dispatcher, planner, endings)
+    opened = DirectUploadRepository(database)
+    direct_uploads = DirectUploads(settings, opened, jobs, store, admission)
+    uploads = UploadService(
+        settings, jobs, store, models, planner, admission,
+        UploadKeys(keys, jobs), ReuseService(settings, jobs, chunks, store), webhooks,
+    )  # fmt: skip
+    search = SearchService(jobs, segments, store)
     return Container(
         settings=settings,
         patience_seconds=patience_seconds,
@@ -129,16 +181,25 @@ def _assemble(
         jobs=jobs,
         chunks=chunks,
         units=units,
+        segments=segments,
         keys=keys,
+        opened_uploads=opened,
+        webhook_endpoints=endpoints,
+        webhook_deliveries=messages,
+        ended_jobs=ended_jobs,
+        api_keys=api_keys,
         models=models,
+        languages=LanguageService(settings, models),
         dispatcher=dispatcher,
         admission=admission,
-        uploads=UploadService(
-            settings, jobs, store, models, planner, admission,
-            UploadKeys(keys, jobs), ReuseService(settings, jobs, chunks, store),
-        ),
-        tasks=TaskService(jobs, chunks, store, dispatcher, planner, endings),
+        access=KeyService(api_keys),
+        uploads=uploads,
+        direct_uploads=direct_uploads,
+        ingestion=IngestionService(uploads, direct_uploads, jobs, outgoing),
+        tasks=tasks,
+        events=EventService(jobs, chunks, tasks),
         speakers=SpeakerService(jobs, planner),
+        fetching=FetchService(settings, jobs, store, outgoing, planner, endings),
         pipeline=PipelineService(settings, jobs, chunks, store, models, planner, endings),
         diarization=diarization,
         merging=MergeService(settings, jobs, chunks, store, endings),
@@ -146,7 +207,13 @@ def _assemble(
             settings, jobs, chunks, units, dispatcher, planner, diarization, endings
         ),
         upkeep=UpkeepService(
-            settings, jobs, units, keys, TurnRepository(database), store,
+            settings, jobs, units, keys, opened, messages, TurnRepository(database), store,
             planner, endings,
         ),
+        webhooks=webhooks,
+        deliveries=DeliveryService(settings, endpoints, messages, WebhookSender(outgoing)),
+        follow_ups=FollowUpService(
+            ended_jobs, [Announcements(endpoints, messages).add, search.index]
+        ),
+        search=search,
     )  # fmt: skip

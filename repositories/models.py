@@ -1,37 +1,22 @@
 """The documents that MongoDB keeps. Plain data: no queries, no rules.
 
-Times are UTC datetimes here and milliseconds since 1970 in the database: the embedded wire server
-keeps dates of an insert, but turns those of an update into text (docs/decisions/0004). Positions
-in a recording are float seconds from its start.
+Positions in a recording are float seconds from its start.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import Field
 
 from core.clock import utc_now
-
-
-def to_milliseconds(moment: datetime) -> int:
-    """Return a moment as the database keeps it."""
-    return round(moment.timestamp() * 1000)
-
-
-def from_milliseconds(value: Any) -> Any:
-    """Return a kept moment as a UTC datetime; anything that is not a number as it is."""
-    return datetime.fromtimestamp(value / 1000, UTC) if isinstance(value, int) else value
-
-
-Moment = Annotated[
-    datetime, BeforeValidator(from_milliseconds), PlainSerializer(to_milliseconds, return_type=int)
-]
-
-
-EPOCH = datetime.fromtimestamp(0, UTC)
+from repositories.document import EPOCH as EPOCH
+from repositories.document import Document as _Document
+from repositories.document import Moment as Moment
+from repositories.document import from_milliseconds as from_milliseconds
+from repositories.document import plain
+from repositories.document import to_milliseconds as to_milliseconds
 
 
 class JobStatus(StrEnum):
@@ -93,37 +78,6 @@ class UnitState(StrEnum):
     RUNNING = "running"
 
 
-class _Document(BaseModel):
-    """A value stored in MongoDB; unknown fields of newer versions are ignored."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the MongoDB form (`id` becomes `_id`, enums their values)."""
-        document = self.model_dump(mode="python")
-        if "id" in document:
-            document["_id"] = document.pop("id")
-        return dict(_plain(document))
-
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> Self:
-        """Return the value of a MongoDB document."""
-        values = dict(document)
-        if "_id" in values:
-            values["id"] = values.pop("_id")
-        return cls.model_validate(values)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, StrEnum):
-        return value.value
-    return value
-
-
 class SpeakerCounts(_Document):
     """What is known about the number of speakers; None is nothing."""
 
@@ -138,7 +92,13 @@ class SpeakerCounts(_Document):
 
 
 class JobOptions(SpeakerCounts):
-    """What the client asked for; never changes after the upload."""
+    """What the client asked for; never changes after the upload.
+
+    Attributes:
+        known_speakers: Names of the people to look for, whose clips are stored with the job.
+        known_speaker_digests: SHA-256 of each of these clips, as they were sent.
+        (The others are those of `services.upload_service.RequestedOptions`.)
+    """
 
     language: str = "auto"
     model: str
@@ -149,6 +109,7 @@ class JobOptions(SpeakerCounts):
     chunking: Literal["silence", "fixed"] = "silence"
     diarize: bool = False
     known_speakers: list[str] = []
+    known_speaker_digests: list[str] = []
 
 
 class Source(_Document):
@@ -167,6 +128,11 @@ class Source(_Document):
     codec: str = ""
     duration: float | None = None
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the recording is stored and has been looked into."""
+        return bool(self.sha256)
+
 
 class Progress(_Document):
     """How far the transcription is, in chunks."""
@@ -179,6 +145,7 @@ class DiarizationModel(SpeakerCounts):
     """Finding out who speaks when: what was asked last, and how far it is.
 
     `revision` counts how often it was asked; what arrives late for an earlier one is dropped.
+    `threshold` is how alike a voice had to be to a known one; None where none were looked for.
     """
 
     revision: int = 1
@@ -186,6 +153,7 @@ class DiarizationModel(SpeakerCounts):
     progress: float = 0.0
     object: str | None = None
     model: str | None = None
+    threshold: float | None = None
     warning: str | None = None
 
 
@@ -195,6 +163,8 @@ class SpeakerModel(_Document):
     id: str
     label: str
     speech_seconds: float
+    known: bool | None = None
+    similarity: float | None = None
 
 
 class Result(_Document):
@@ -238,7 +208,8 @@ class JobModel(JobCreate):
 
     `attempt` counts how often it was begun: once, and again each time somebody asked to retry it.
     `follow_up` says that it has ended, and that its transcript is still to be indexed and its
-    webhook to be called.
+    webhook to be called; `follow_up_attempts`, how often that was begun; `follow_up_at`, when it
+    may be begun again. `indexed` is the version of the transcript that can be searched.
     """
 
     attempt: int = 1
@@ -260,6 +231,9 @@ class JobModel(JobCreate):
     expires_at: Moment | None = None
     reused_from: str | None = None
     follow_up: bool = False
+    follow_up_attempts: int = 0
+    follow_up_at: Moment = EPOCH
+    indexed: str | None = None
 
     @property
     def all_warnings(self) -> list[str]:
@@ -294,11 +268,13 @@ class JobUpdate(_Document):
     expires_at: Moment | None = None
     source: Source | None = None
     follow_up: bool | None = None
+    follow_up_attempts: int | None = None
+    follow_up_at: Moment | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that were set; `timings` as single keys, so that stages add theirs."""
         # Not `exclude_unset`: within the values too, it would leave defaults out of the database.
-        changes = _plain(self.model_dump(mode="python", include=self.model_fields_set))
+        changes = plain(self.model_dump(mode="python", include=self.model_fields_set))
         for stage, seconds in (changes.pop("timings", None) or {}).items():
             changes[f"timings.{stage}"] = seconds
         return dict(changes)
@@ -308,6 +284,7 @@ class ChunkResult(_Document):
     """What was heard in a chunk."""
 
     language: str | None = None
+    language_confidence: float | None = None
     segments: list[dict[str, Any]] = []
     covered_seconds: float = 0.0
     speech_seconds: float = 0.0

@@ -6,16 +6,14 @@ whether they happened.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection as Group
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from core.clock import utc_now
 from core.database import MongoDB, translate_mongo_error
-from core.errors import InvalidInput, NotFound
+from core.errors import NotFound
 from core.logger import logged_operation
 from repositories.models import (
     DiarizationState,
@@ -26,18 +24,11 @@ from repositories.models import (
     Stage,
     to_milliseconds,
 )
+from repositories.paging import NEWEST_FIRST
+from repositories.task_listing import EVERY_TASK, JobPage, TaskFilter, list_page
 
 _OPEN = (JobStatus.PENDING.value, JobStatus.PROCESSING.value)
 _IDS_AT_ONCE = 1000
-NEWEST_FIRST = [("created_at", -1), ("_id", -1)]
-
-
-@dataclass(frozen=True)
-class JobPage:
-    """Some jobs, newest first, and where the next page starts (None after the last)."""
-
-    jobs: list[JobModel]
-    next_cursor: str | None
 
 
 class TaskRepository:
@@ -54,6 +45,7 @@ class TaskRepository:
         with logged_operation("create job indexes", translate=translate_mongo_error):
             # Without `_id`: the embedded wire server cannot index it beside other fields.
             await self._jobs.create_index([("owner", 1), ("created_at", -1)])
+            await self._jobs.create_index([("owner", 1), ("status", 1), ("created_at", -1)])
             await self._jobs.create_index([("status", 1), ("created_at", 1)])
             await self._jobs.create_index([("owner", 1), ("source.sha256", 1)])
             await self._jobs.create_index([("expires_at", 1)])
@@ -184,7 +176,7 @@ class TaskRepository:
         state: DiarizationState,
         *,
         seconds: float | None = None,
-        **outcome: str,
+        **outcome: str | float,
     ) -> bool:
         """Record how a diarization ended; of several that try, exactly one gets True.
 
@@ -285,27 +277,48 @@ class TaskRepository:
         return {group["_id"]: group["count"] for group in groups}
 
     async def list_jobs(
-        self, owner: str, *, status: JobStatus | None, limit: int, cursor: str | None
+        self,
+        owner: str,
+        which: TaskFilter = EVERY_TASK,
+        *,
+        limit: int,
+        cursor: str | None,
+        oldest_first: bool = False,
     ) -> JobPage:
-        """Return one page of an owner's jobs, newest first.
+        """Return one page of an owner's jobs, newest first unless asked otherwise.
 
         Raises:
             InvalidInput: The cursor is not one that this method returned.
         """
-        query: dict[str, Any] = {"owner": owner}
-        if status is not None:
-            query["status"] = status.value
-        if cursor is not None:
-            created_at, job_id = _read_cursor(cursor)
-            query["$or"] = [
-                {"created_at": {"$lt": created_at}},
-                {"created_at": created_at, "_id": {"$lt": job_id}},
-            ]
         with _operation("list jobs"):
-            found = self._jobs.find(query).sort(NEWEST_FIRST).limit(limit + 1)
-            jobs = [JobModel.from_dict(document) async for document in found]
-        more = len(jobs) > limit
-        return JobPage(jobs[:limit], _make_cursor(jobs[limit - 1]) if more else None)
+            return await list_page(
+                self._jobs, owner, which, limit=limit, cursor=cursor, oldest_first=oldest_first
+            )
+
+    async def get_jobs(self, owner: str, job_ids: Group[str]) -> dict[str, JobModel]:
+        """Return those of these jobs that are the owner's, by id."""
+        if not job_ids:
+            return {}
+        query = {"_id": {"$in": list(job_ids)}, "owner": {"$eq": owner}}
+        with _operation("find jobs"):
+            found = [JobModel.from_dict(document) async for document in self._jobs.find(query)]
+        return {job.id: job for job in found}
+
+    async def set_indexed(self, job_id: str, transcript: str, version: str) -> bool:
+        """Record which version of a transcript can be searched, while it is the job's transcript.
+
+        Args:
+            job_id: Which job.
+            transcript: The object that the job's `result` has to name.
+            version: Of that object.
+
+        Returns:
+            Whether it was recorded. False means that there is another transcript now, or no job.
+        """
+        query = {"_id": job_id, "result.object": transcript}
+        with _operation("record indexed transcript", job_id):
+            result = await self._jobs.update_one(query, {"$set": {"indexed": version}})
+        return result.matched_count == 1
 
     async def delete_job(self, job_id: str) -> bool:
         """Remove a job's document; returns whether there was one."""
@@ -326,16 +339,3 @@ def _pending_diarization(job_id: str, revision: int) -> dict[str, Any]:
 def _operation(name: str, job_id: str | None = None) -> Any:
     fields = {} if job_id is None else {"job_id": job_id}
     return logged_operation(name, translate=translate_mongo_error, quiet=True, **fields)
-
-
-def _make_cursor(job: JobModel) -> str:
-    return f"{to_milliseconds(job.created_at)}.{job.id}"
-
-
-def _read_cursor(cursor: str) -> tuple[int, str]:
-    milliseconds, _, job_id = cursor.partition(".")
-    if not re.fullmatch("[0-9]{1,15}", milliseconds) or not job_id:
-        raise InvalidInput(
-            "The cursor is not valid. Use `next_cursor` of the page before.", code="invalid_cursor"
-        )
-    return int(milliseconds), job_id

@@ -60,7 +60,7 @@ def fetch_source(folder: Path) -> Path:
     )  # fmt: skip
     archive = next(folder.glob("pywhispercpp-*.tar.gz"))
     with tarfile.open(archive) as tar:
-        tar.extractall(folder)  # noqa: S202 - pip has checked its hash
+        tar.extractall(folder)  # noqa: S202 - pip has checked its hash # nosec B202
     return next(folder.glob("pywhispercpp-*/whisper.cpp"))
 
 

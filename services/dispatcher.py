@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from core.clock import utc_now
 from core.config import Settings
+from core.download import DOWNLOAD_SECONDS
 from core.errors import AppError
 from core.logger import logger
 from core.messaging import DIARIZATION_QUEUE, QUEUES, SHORT_QUEUE, SPEECH_QUEUE, RedisQueueManager
@@ -30,6 +31,8 @@ _FILE_TIMEOUT_SECONDS = 900.0
 _DIARIZATION_TIMEOUT_FACTOR = 4.0
 # Decoding goes through audio this much faster than transcription does, roughly.
 _DECODING_DISCOUNT = 20.0
+# How long a recording is that is not here yet, nobody knows: fetching counts as much as this.
+_FETCHING_COST_SECONDS = 30.0
 # Consumers that find nothing to do are woken again for waiting units at most this often.
 _WAKE_AGAIN_SECONDS = 10
 _WOKEN_AT_ONCE = 16
@@ -48,6 +51,19 @@ class Dispatcher:
         self._settings = settings
         self._units = units
         self._queue = queue
+
+    async def fetch(self, job: JobModel) -> None:
+        """Have a recording brought here, and looked into."""
+        unit = UnitCreate(
+            id=f"{job.id}-fetch",
+            job_id=job.id,
+            kind=UnitKind.FETCH,
+            # Not the lane of short recordings: a slow server would hold up other people's.
+            queue=SPEECH_QUEUE,
+            cost_seconds=_FETCHING_COST_SECONDS,
+            timeout_seconds=DOWNLOAD_SECONDS + _FILE_TIMEOUT_SECONDS,
+        )
+        await self._add(job, [unit])
 
     async def prepare(self, job: JobModel) -> None:
         """Have a recording decoded and cut."""

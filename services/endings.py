@@ -18,6 +18,7 @@ from repositories.models import (
     JobUpdate,
     Stage,
 )
+from repositories.segment_repository import SegmentRepository
 from repositories.task_repository import TaskRepository
 from repositories.unit_repository import UnitRepository
 from services.lifecycle import audio_key, ending, job_prefix, may_become
@@ -35,11 +36,13 @@ class Endings:
         jobs: TaskRepository,
         chunks: ChunkRepository,
         units: UnitRepository,
+        segments: SegmentRepository,
         store: ObjectStore,
     ) -> None:
         self._jobs = jobs
         self._chunks = chunks
         self._units = units
+        self._segments = segments
         self._store = store
 
     async def fail(self, job: JobModel, error: JobError) -> None:
@@ -79,9 +82,10 @@ class Endings:
     async def delete(self, job: JobModel) -> None:
         """Remove everything stored for a job, whatever its state, and the job last."""
         # Cancelled first, so that no consumer begins another step while the rest is removed.
-        cancelled = JobStatus.CANCELLED
+        cancelled, ended = JobStatus.CANCELLED, ending(job)
+        ended.follow_up = False  # nobody is to hear of a task that is as good as gone
         await self._jobs.update_status(
-            job.id, cancelled, allowed_from=may_become(cancelled), update=ending(job)
+            job.id, cancelled, allowed_from=may_become(cancelled), update=ended
         )
         await self.forget_stored(job.id)
         await self._jobs.delete_job(job.id)
@@ -90,6 +94,7 @@ class Endings:
         """Remove what is stored for a job that is not, or soon will not be, there."""
         await self._units.delete_units(job_id)
         await self._chunks.delete_chunks(job_id)
+        await self._segments.delete(job_id)
         await self._store.delete_prefix(job_prefix(job_id))
 
     async def _end(self, job: JobModel, status: JobStatus, update: JobUpdate) -> bool:

@@ -141,5 +141,5 @@ def _describe(error: Exception) -> JobError:
 
 def _backoff_seconds(failures: int) -> float:
     pause = _FIRST_BACKOFF_SECONDS * _BACKOFF_FACTOR ** (failures - 1)
-    spread = random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
+    spread = random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing # nosec B311
     return min(pause, _LONGEST_BACKOFF_SECONDS) * spread

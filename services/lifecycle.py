@@ -7,6 +7,7 @@ from typing import Any
 
 from core.clock import utc_now
 from repositories.models import JobModel, JobStatus, JobUpdate
+from repositories.task_repository import TaskRepository
 
 JOBS_PREFIX = "jobs/"
 
@@ -33,12 +34,39 @@ def ending(job: JobModel, **changes: Any) -> JobUpdate:
     """Return what is recorded of a job that ends now: when, and until when it is kept."""
     now = utc_now()
     until = None if job.keep_hours is None else now + timedelta(hours=job.keep_hours)
-    return JobUpdate(finished_at=now, expires_at=until, follow_up=True, **changes)
+    return JobUpdate(
+        finished_at=now,
+        expires_at=until,
+        follow_up=True,
+        follow_up_attempts=0,
+        follow_up_at=now,
+        **changes,
+    )
 
 
-def source_key(job_id: str) -> str:
-    """Return where a job's upload is stored. Never derived from the client's file name."""
-    return f"{job_prefix(job_id)}source"
+async def begin(jobs: TaskRepository, job_id: str) -> JobModel | None:
+    """Mark a job as being worked on; None if there is nothing to do for it any more.
+
+    Raises:
+        DatabaseUnavailable: MongoDB cannot be reached (retryable).
+    """
+    job = await jobs.get_job(job_id)
+    if job is None or job.status.is_terminal:
+        return None
+    if job.status is JobStatus.PENDING:
+        processing, update = JobStatus.PROCESSING, JobUpdate(started_at=utc_now())
+        await jobs.update_status(
+            job_id, processing, allowed_from=may_become(processing), update=update
+        )
+    return job
+
+
+def source_key(job_id: str, version: str = "") -> str:
+    """Return where a job's recording is stored. Never derived from the client's file name.
+
+    What is fetched has versions: two consumers that fetch the same do not meet.
+    """
+    return f"{job_prefix(job_id)}source{f'-{version}' if version else ''}"
 
 
 def audio_key(job_id: str, attempt: int) -> str:
@@ -49,6 +77,11 @@ def audio_key(job_id: str, attempt: int) -> str:
     return f"{job_prefix(job_id)}audio{f'-{attempt}' if attempt > 1 else ''}.wav"
 
 
+def known_speaker_key(job_id: str, number: int) -> str:
+    """Return where the clip of a job's known speaker is stored, by place in `JobOptions`."""
+    return f"{job_prefix(job_id)}known-speaker-{number}.wav"
+
+
 def diarization_key(job_id: str, revision: int, version: str) -> str:
     """Return where the speaker turns of a job are stored until they are merged."""
     return f"{job_prefix(job_id)}diarization-{revision}-{version}.json"
@@ -57,6 +90,11 @@ def diarization_key(job_id: str, revision: int, version: str) -> str:
 def transcript_key(job_id: str, version: str) -> str:
     """Return where a version of a job's transcript is stored; versions are never overwritten."""
     return f"{job_prefix(job_id)}transcript-{version}.json"
+
+
+def transcript_version(key: str) -> str:
+    """Return which version of a transcript a key names."""
+    return key.rpartition("/transcript-")[2].removesuffix(".json")
 
 
 def job_prefix(job_id: str) -> str:
@@ -72,6 +110,9 @@ def job_of_key(key: str) -> str:
 
 
 def is_complete(keys: list[str]) -> bool:
-    """Whether these are what a finished job keeps: its upload, and at most one transcript."""
-    others = [key.rpartition("/")[2] for key in keys if not key.endswith("/source")]
-    return not others or (len(others) == 1 and others[0].startswith("transcript-"))
+    """Whether these are what a finished job keeps: what was sent, and at most one transcript."""
+    names = [key.rpartition("/")[2] for key in keys]
+    sources = [name for name in names if name.startswith("source")]
+    made = [name for name in names if not name.startswith(("source", "known-speaker-"))]
+    is_one = not made or (len(made) == 1 and made[0].startswith("transcript-"))
+    return is_one and len(sources) <= 1

@@ -7,7 +7,7 @@ import json
 import tempfile
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from core.clock import utc_now
@@ -164,25 +164,31 @@ def to_chunk(document: ChunkModel) -> Chunk:
     )
 
 
+def to_chunk_transcript(document: ChunkModel, language: str) -> ChunkTranscript:
+    """Return the pipeline's view of what was heard in a chunk that is done or given up.
+
+    Args:
+        document: The chunk's.
+        language: The job's, for a chunk that has none of its own.
+    """
+    if document.error is not None:
+        unheard = to_chunk(document).heard_seconds
+        reason = document.error.message
+        return ChunkTranscript(document.index, "", (), 0.0, unheard, failure=reason)
+    return ChunkTranscript(
+        document.index,
+        document.language or language,
+        tuple(Segment.from_dict(segment) for segment in document.segments),
+        document.covered_seconds,
+        document.speech_seconds,
+        language_confidence=document.language_confidence,
+    )
+
+
 def _merge(job: JobModel, documents: Sequence[ChunkModel]) -> Transcript:
     """Return the transcript of a job whose chunks are all settled."""
     results = [
-        ChunkTranscript(
-            document.index,
-            document.language or job.options.language,
-            tuple(Segment.from_dict(segment) for segment in document.segments),
-            document.covered_seconds,
-            document.speech_seconds,
-        )
-        if document.error is None
-        else ChunkTranscript(
-            document.index,
-            "",
-            (),
-            0.0,
-            to_chunk(document).heard_seconds,
-            failure=document.error.message,
-        )
+        to_chunk_transcript(document, job.options.language)
         for document in documents
         if document.has_speech and document.status is not ChunkStatus.PENDING
     ]
@@ -210,8 +216,5 @@ def _result(key: str, transcript: Transcript) -> Result:
         segments=len(transcript.segments),
         words=transcript.word_count,
         gaps=len(transcript.gaps),
-        speakers=[
-            SpeakerModel(id=speaker.id, label=speaker.label, speech_seconds=speaker.speech_seconds)
-            for speaker in transcript.speakers
-        ],
+        speakers=[SpeakerModel(**asdict(speaker)) for speaker in transcript.speakers],
     )

@@ -31,7 +31,7 @@ from repositories.task_repository import TaskRepository
 from services.diarization_service import first_diarization
 from services.endings import Endings
 from services.engines import make_transcriber
-from services.lifecycle import audio_key, may_become
+from services.lifecycle import audio_key, begin
 from services.merge_service import to_chunk
 from services.model_service import DEMO_MODEL, ModelService
 from services.planner import Planner
@@ -77,7 +77,7 @@ class PipelineService:
             InvalidAudio: The recording cannot be used.
             EngineFailed: ffmpeg crashed or hung (retryable).
         """
-        job = await self._begin(unit.job_id)
+        job = await begin(self._jobs, unit.job_id)
         if job is not None and job.stage is Stage.PREPARE:
             with logged_operation("prepare recording") as outcome:
                 started = utc_now()
@@ -107,19 +107,6 @@ class PipelineService:
                     await self._transcribe_claimed(job, claimed)
             await self._note_time(job)
         await self._planner.advance(unit.job_id)
-
-    async def _begin(self, job_id: str) -> JobModel | None:
-        """Mark a job as being worked on; None if there is nothing to do for it any more."""
-        job = await self._jobs.get_job(job_id)
-        if job is None or job.status.is_terminal:
-            return None
-        if job.status is JobStatus.PENDING:
-            update = JobUpdate(started_at=utc_now())
-            processing = JobStatus.PROCESSING
-            await self._jobs.update_status(
-                job_id, processing, allowed_from=may_become(processing), update=update
-            )
-        return job
 
     async def _prepare_audio(self, job: JobModel) -> PreparedAudio:
         with working_folder(self._settings.temp_dir) as folder:
@@ -170,7 +157,8 @@ class PipelineService:
 
     async def _transcribe_claimed(self, job: JobModel, claimed: Sequence[ChunkModel]) -> None:
         transcriber = make_transcriber(self._settings, self._models.path_of(job.options.model))
-        options = TranscribeOptions(job.options.language, job.options.prompt)
+        asked = job.options
+        options = TranscribeOptions(asked.language, asked.prompt, asked.task, asked.temperature)
         by_index = {chunk.index: chunk for chunk in claimed}
 
         async def read_range(offset: int, length: int) -> bytes:

@@ -41,6 +41,8 @@ class Planner:
             await self._units.delete_units(job_id)
             return
         match job.stage:
+            case Stage.FETCH:
+                await self._dispatcher.fetch(job)
             case Stage.PREPARE:
                 await self._dispatcher.prepare(job)
             case Stage.TRANSCRIBE | Stage.DIARIZE:

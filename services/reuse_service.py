@@ -63,6 +63,7 @@ class ReuseService:
             and found.state is DiarizationState.DONE
             and found.counts == job.options.counts
             and found.model == pipeline_name(self._settings)
+            and found.threshold in (None, self._settings.known_speaker_threshold)
         )
 
     async def _take_over(self, create: JobCreate, earlier: JobModel) -> JobModel:

@@ -22,7 +22,8 @@ from repositories.models import (
     Result,
     Stage,
 )
-from repositories.task_repository import JobPage, TaskRepository
+from repositories.task_listing import JobPage, TaskFilter
+from repositories.task_repository import TaskRepository
 from services.dispatcher import Dispatcher
 from services.endings import Endings
 from services.planner import Planner
@@ -85,7 +86,10 @@ class TaskService:
         Raises:
             NotFound: There is no such task.
         """
-        job = await self._jobs.require_job(job_id, owner)
+        return await self.describe(await self._jobs.require_job(job_id, owner))
+
+    async def describe(self, job: JobModel) -> TaskStatus:
+        """Return where a task stands that has just been read."""
         position = None
         if job.status is JobStatus.PENDING:
             position = 1 + await self._jobs.count_pending_before(job.created_at)
@@ -120,10 +124,22 @@ class TaskService:
         return job, name_in(json.loads(content), job.speaker_names)
 
     async def list_tasks(
-        self, owner: str, *, status: JobStatus | None, limit: int, cursor: str | None
+        self,
+        owner: str,
+        which: TaskFilter,
+        *,
+        limit: int,
+        cursor: str | None,
+        oldest_first: bool = False,
     ) -> JobPage:
-        """Return one page of an owner's tasks, newest first."""
-        return await self._jobs.list_jobs(owner, status=status, limit=limit, cursor=cursor)
+        """Return one page of an owner's tasks, newest first unless asked otherwise.
+
+        Raises:
+            InvalidInput: The cursor is not one that this method returned.
+        """
+        return await self._jobs.list_jobs(
+            owner, which, limit=limit, cursor=cursor, oldest_first=oldest_first
+        )
 
     async def cancel_task(self, owner: str, job_id: str) -> JobModel:
         """Stop working on a task; what runs for it ends within seconds.
@@ -184,7 +200,7 @@ class TaskService:
         update = JobUpdate(
             attempt=job.attempt + 1,
             # The normalised audio is gone and has to be made again; the chunks come out the same.
-            stage=Stage.PREPARE,
+            stage=Stage.PREPARE if job.source.is_here else Stage.FETCH,
             progress=Progress(chunks_done=done, chunks_total=job.progress.chunks_total),
             error=None,
             finished_at=None,
@@ -222,7 +238,7 @@ def percent_done(job: JobModel) -> float:
     if job.status is JobStatus.COMPLETED:
         return 100.0
     match job.stage:
-        case Stage.PREPARE:
+        case Stage.FETCH | Stage.PREPARE:
             return 0.0
         case Stage.TRANSCRIBE | Stage.DIARIZE:
             span = _PERCENT_TRANSCRIBED - _PERCENT_PREPARED

@@ -61,7 +61,7 @@ class UnitRunner:
         """
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
         queues = SERVED[queue]
-        if random.random() < _LONG_FIRST_SHARE:  # noqa: S311 - shares work, guards nothing
+        if random.random() < _LONG_FIRST_SHARE:  # noqa: S311 - shares work # nosec B311
             queues = queues[::-1]
         unit = await self._units.claim(queues, LEASE_SECONDS)
         if unit is None:

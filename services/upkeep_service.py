@@ -14,18 +14,22 @@ from core.config import Settings
 from core.logger import bound, logged_operation, logger
 from core.storage import ObjectStat, ObjectStore
 from core.workspace import remove_abandoned
+from repositories.delivery_repository import DeliveryRepository
+from repositories.direct_upload_repository import DirectUploadRepository
 from repositories.task_repository import TaskRepository
 from repositories.turn_repository import TurnRepository
 from repositories.unit_repository import UnitRepository
 from repositories.upload_key_repository import UploadKeyRepository
 from services.endings import Endings
-from services.lifecycle import JOBS_PREFIX, is_complete, job_of_key
+from services.lifecycle import JOBS_PREFIX, is_complete, job_of_key, known_speaker_key
 from services.planner import Planner
 
 # A job that is about to get its next unit, or an object its job, is not a lost one.
 _SETTLED_SECONDS = 10.0
 _OWN_FILES_SECONDS = 30.0
 _MOST_AT_ONCE = 200
+# An upload that was about to become a task when its time was over may still do so.
+_CLAIMING = timedelta(minutes=1)
 
 
 class UpkeepService:
@@ -40,6 +44,8 @@ class UpkeepService:
         jobs: TaskRepository,
         units: UnitRepository,
         keys: UploadKeyRepository,
+        direct_uploads: DirectUploadRepository,
+        deliveries: DeliveryRepository,
         turns: TurnRepository,
         store: ObjectStore,
         planner: Planner,
@@ -49,6 +55,8 @@ class UpkeepService:
         self._jobs = jobs
         self._units = units
         self._keys = keys
+        self._direct_uploads = direct_uploads
+        self._deliveries = deliveries
         self._turns = turns
         self._store = store
         self._planner = planner
@@ -77,6 +85,8 @@ class UpkeepService:
             await self._resume_idle_jobs()
             await self._delete_expired_jobs()
             await self._keys.delete_expired()
+            await self._direct_uploads.delete_expired(utc_now() - _CLAIMING)
+            await self._deliveries.delete_expired()
             # Looking at every object takes a while where there are many.
             if await self._turns.take("orphans", self._settings.orphan_grace_seconds / 2):
                 await self._store.remove_partial(self._settings.orphan_grace_seconds)
@@ -110,7 +120,8 @@ class UpkeepService:
             for job_id, stats in stored.items()
             if max(stat.modified_at for stat in stats) < before
         }
-        missing = await self._jobs.missing_of(old)
+        # What may still become a task belongs to one already.
+        missing = await self._jobs.missing_of(old.keys() - await self._direct_uploads.known_of(old))
         for job_id in missing:
             with bound(job_id=job_id):
                 logger.warning("removing what was stored for a task that is not there")
@@ -125,6 +136,7 @@ class UpkeepService:
         if job is None or not job.status.is_terminal:
             return
         used = {job.source.object}
+        used |= {known_speaker_key(job_id, at) for at in range(len(job.options.known_speakers))}
         if job.result is not None:
             used.add(job.result.object)
         elif job.diarization is not None and job.diarization.object:

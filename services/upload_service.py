@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import json
 import uuid
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import BinaryIO, Literal
 
@@ -14,21 +15,23 @@ from core.config import Settings
 from core.errors import AppError, InvalidInput
 from core.logger import bound, logged_operation, logger
 from core.storage import ObjectStore
-from repositories.models import JobCreate, JobModel, JobOptions, Source
+from core.storage.folder import translate_os_error
+from core.workspace import working_folder
+from repositories.models import JobCreate, JobModel, JobOptions, Source, Stage
 from repositories.task_repository import TaskRepository
 from services.admission import Admission
-from services.lifecycle import source_key
+from services.known_speakers import KnownSpeaker as KnownSpeaker
+from services.known_speakers import check_names, digest_clips, normalise_clips, store_clips
+from services.lifecycle import job_of_key, job_prefix, source_key
 from services.model_service import ModelService
 from services.planner import Planner
+from services.recording import RECORDING_TYPE, look_into, measure
 from services.reuse_service import ReuseService
 from services.speaker_service import RequestedSpeakers
 from services.upload_keys import UploadKeys
+from services.webhook_service import WebhookService
 from worker import media
 from worker.constants import LANGUAGES
-
-_HASH_BLOCK_BYTES = 1 << 20
-# Whatever the client calls it: nothing of an upload is ever served as something to run.
-_UPLOAD_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,6 @@ class Upload:
 
     file: BinaryIO
     file_name: str
-
-
-@dataclass(frozen=True)
-class KnownSpeaker:
-    """A person who may speak in a recording, and how they sound.
-
-    Attributes:
-        name: To be shown.
-        clip: Some seconds of their voice alone, in any format that ffmpeg reads.
-    """
-
-    name: str
-    clip: bytes
 
 
 @dataclass(frozen=True)
@@ -103,6 +93,7 @@ class UploadService:
         admission: Admission,
         keys: UploadKeys,
         reuse: ReuseService,
+        webhooks: WebhookService,
     ) -> None:
         self._settings = settings
         self._jobs = jobs
@@ -112,6 +103,7 @@ class UploadService:
         self._admission = admission
         self._keys = keys
         self._reuse = reuse
+        self._webhooks = webhooks
 
     async def admit(self, owner: str, key: str | None) -> None:
         """Refuse an upload, before it is received, where there is no room for another task.
@@ -143,56 +135,110 @@ class UploadService:
                 something else.
             Conflict: Another request with this key is being worked on (retryable).
         """
-        options = self._check_options(requested)
         job_id = uuid.uuid4().hex
         with bound(job_id=job_id), logged_operation("create task") as outcome:
-            size, sha256 = await asyncio.to_thread(_measure, upload.file)
+            source = Source(object=source_key(job_id), file_name=upload.file_name)
+            create = await self._plan(owner, job_id, source, requested)
+            size, sha256 = await asyncio.to_thread(measure, upload.file)
             outcome.update(size_bytes=size)
-            create = JobCreate(
-                id=job_id,
-                owner=owner,
-                options=options,
-                source=Source(
-                    object=source_key(job_id),
-                    file_name=upload.file_name,
-                    size_bytes=size,
-                    sha256=sha256,
-                ),
-                keep_hours=requested.keep_hours or self._settings.retention_hours,
-            )
-            held = self._keys.claimed(owner, key, _fingerprint(create), job_id) if key else None
-            async with held or nullcontext() as earlier:
+            create.source = source.model_copy(update={"size_bytes": size, "sha256": sha256})
+            async with self._claimed(create, key) as earlier:
                 if earlier is not None:
                     return Accepted(earlier, is_replay=True)
-                create.source = await self._look_into(upload.file, create.source)
-                job = await self._accept(create, upload.file, may_reuse=requested.reuse)
+                create.source = await look_into(self._settings, upload.file, create.source)
+                return Accepted(await self._accept(create, upload.file, requested))
+
+    async def create_task_to_fetch(
+        self, owner: str, source: Source, requested: RequestedOptions, key: str | None = None
+    ) -> Accepted:
+        """Accept a recording that is not here yet, or has not been looked into.
+
+        A consumer does so later (`FetchService`).
+
+        Args:
+            owner: Whose task it will be.
+            source: Where the recording is, and where it will be; its key names the task.
+            requested: What is to be done with it.
+            key: The client's Idempotency-Key.
+
+        Raises:
+            InvalidInput: An option cannot be used, or the key has been used for something else.
+            Conflict: Another request with this key is being worked on (retryable), or the task is
+                there already (code `duplicate`).
+        """
+        job_id = job_of_key(source.object)
+        with bound(job_id=job_id), logged_operation("create task to fetch"):
+            create = await self._plan(owner, job_id, source, requested)
+            async with self._claimed(create, key) as earlier:
+                if earlier is not None:
+                    return Accepted(earlier, is_replay=True)
+                if requested.known_speakers:
+                    await self._keep_voices(job_id, requested.known_speakers)
+                # If this fails, what is stored is left: it may be of a job that is there.
+                job = await self._jobs.create_job(create, stage=Stage.FETCH)
+                await self._begin(job)
                 return Accepted(job)
 
-    async def _look_into(self, file: BinaryIO, source: Source) -> Source:
-        """Return what is stored of a recording with what its headers say."""
-        ffmpeg = media.find_ffmpeg(self._settings.ffmpeg_executable)
-        limit = self._settings.max_duration_seconds
-        info = await media.probe(ffmpeg, file, max_seconds=limit)
-        found = {"format": info.container, "codec": info.codec, "duration": info.duration}
-        return source.model_copy(update=found)
+    async def _plan(
+        self, owner: str, job_id: str, source: Source, requested: RequestedOptions
+    ) -> JobCreate:
+        """Return what will be written down of a task, refusing options that cannot be used."""
+        options = self._check_options(requested)
+        options.known_speaker_digests = await asyncio.to_thread(
+            digest_clips, requested.known_speakers
+        )
+        url = requested.webhook_url
+        return JobCreate(
+            id=job_id,
+            owner=owner,
+            options=options,
+            source=source,
+            keep_hours=requested.keep_hours or self._settings.retention_hours,
+            webhook_id=None if url is None else (await self._webhooks.register(owner, url)).id,
+        )
 
-    async def _accept(self, create: JobCreate, file: BinaryIO, *, may_reuse: bool) -> JobModel:
+    def _claimed(
+        self, create: JobCreate, key: str | None
+    ) -> AbstractAsyncContextManager[JobModel | None]:
+        """Hold the Idempotency-Key, if there is one; yields the task that it has made before."""
+        if key is None:
+            return nullcontext()
+        return self._keys.claimed(create.owner, key, _fingerprint(create), create.id)
+
+    async def _accept(
+        self, create: JobCreate, file: BinaryIO, requested: RequestedOptions
+    ) -> JobModel:
         source = create.source
         file.seek(0)
         try:
-            await self._store.put(source.object, file, source.size_bytes, _UPLOAD_TYPE)
-            if may_reuse and (reused := await self._reuse.finished(create)):
+            if requested.known_speakers:
+                await self._keep_voices(create.id, requested.known_speakers)
+            await self._store.put(source.object, file, source.size_bytes, RECORDING_TYPE)
+            if requested.reuse and (reused := await self._reuse.finished(create)):
                 return reused
             job = await self._jobs.create_job(create)
             # From here on the job is there: whatever fails now, the reconciler makes up for.
         except BaseException:
             await asyncio.shield(self._undo(create))
             raise
+        await self._begin(job)
+        return job
+
+    async def _begin(self, job: JobModel) -> None:
+        """Have a task worked on that is written down: it will be, even if this fails."""
         try:
             await self._planner.advance(job.id)
         except AppError as error:
             logger.warning("the task waits to be taken up: {}", error.message)
-        return job
+
+    async def _keep_voices(self, job_id: str, voices: Sequence[KnownSpeaker]) -> None:
+        """Store the clips of known speakers, if all of them can be used."""
+        ffmpeg = media.find_ffmpeg(self._settings.ffmpeg_executable)
+        with (
+            logged_operation("keep clips", translate=translate_os_error, clips=len(voices)),
+            working_folder(self._settings.temp_dir) as folder,
+        ):
+            await store_clips(self._store, job_id, await normalise_clips(ffmpeg, voices, folder))
 
     async def _undo(self, create: JobCreate) -> None:
         """Remove what was made of a task that could not be accepted.
@@ -201,7 +247,7 @@ class UploadService:
         """
         try:
             await self._jobs.delete_job(create.id)
-            await self._store.delete(create.source.object)
+            await self._store.delete_prefix(job_prefix(create.id))
         except AppError as error:
             logger.warning("undoing an upload failed: {}", error.message)
 
@@ -224,6 +270,7 @@ class UploadService:
                 "A number of speakers is of use with diarize=true only.", code="invalid_speakers"
             )
         requested.speakers.check()
+        names = [person.name for person in requested.known_speakers]
         return JobOptions(
             language="en" if model.english_only else language,
             model=model.name,
@@ -233,21 +280,14 @@ class UploadService:
             word_timestamps=requested.word_timestamps,
             chunking=requested.chunking,
             diarize=requested.diarize,
+            known_speakers=check_names(names, diarize=requested.diarize),
             **asdict(requested.speakers),
         )
 
 
 def _fingerprint(create: JobCreate) -> str:
     """Return what is the same for requests that ask for the same."""
-    asked = [create.source.sha256, create.options.to_dict(), create.keep_hours]
+    source = create.source
+    recording = source.url or source.sha256 or source.object
+    asked = [recording, create.options.to_dict(), create.keep_hours, create.webhook_id]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-
-
-def _measure(file: BinaryIO) -> tuple[int, str]:
-    """Return a file's size and SHA-256, read in blocks."""
-    file.seek(0)
-    digest, size = hashlib.sha256(), 0
-    while block := file.read(_HASH_BLOCK_BYTES):
-        digest.update(block)
-        size += len(block)
-    return size, digest.hexdigest()

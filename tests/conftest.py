@@ -67,11 +67,13 @@ def clean_environment(**changes: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """API, two consumers and their servers: the embedded ones, or those named in TEST_…"""
+    # Tests serve recordings and receive webhooks on this machine.
+    settings = {"LOG_LEVEL": "DEBUG", "ALLOWED_NETWORKS": '["127.0.0.0/8"]'}
     if named_servers():
-        backend = plan_stack(tmp_path_factory, "stack", LOG_LEVEL="DEBUG", **named_servers())
+        backend = plan_stack(tmp_path_factory, "stack", **settings, **named_servers())
         yield from run_against_named_servers(backend)
         return
-    with own_stack(tmp_path_factory, "stack", LOG_LEVEL="DEBUG") as backend:
+    with own_stack(tmp_path_factory, "stack", **settings) as backend:
         yield backend
 
 

@@ -146,27 +146,27 @@ async def normalise(
         EngineFailed: ffmpeg hung, was killed, or found the disk full (retryable).
     """
     with logged_operation("normalise media") as outcome:
-        limit = ["-t", f"{max_seconds + 1:.3f}"]
-        shape = ["-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "pcm_s16le"]
-        # Without these flags ffmpeg adds a LIST chunk, and the header is not 44 bytes.
-        canonical = ["-map_metadata", "-1", "-fflags", "+bitexact", "-flags:a", "+bitexact"]
-        arguments = ["-map", "0:a:0", "-vn", "-sn", "-dn", *limit, *shape, *canonical]
         timeout = 60 + (declared or max_seconds) / _SLOWEST_DECODING
-        ended = await _ffmpeg(
-            ffmpeg, source, [*arguments, "-f", "wav", "-y", str(target)], timeout_seconds=timeout
-        )
-        if ended.process.returncode in _DISK_FULL_STATUSES:
-            raise EngineFailed("There is no room for the decoded recording.", code="disk_full")
-        duration = get_audio_duration(target) if target.exists() else 0.0
-        if duration <= 0:
-            raise InvalidAudio("No audio could be decoded from the file. Is it damaged?")
+        said = await _decode(ffmpeg, source, target, max_seconds + 1, timeout)
+        duration = get_audio_duration(target)
         if duration > max_seconds:
             raise _too_long(duration, max_seconds)
         # A film is as long as its pictures: that its sound ends before them is no damage.
-        film = _PICTURES.search(ended.stderr) is not None
+        film = _PICTURES.search(said) is not None
         missing = 0.0 if film else max(0.0, (declared or 0.0) - duration)
         outcome.update(duration=duration, missing_seconds=missing)
         return NormalisedAudio(duration, missing if missing > _DURATION_TOLERANCE_SECONDS else 0.0)
+
+
+async def decode_beginning(ffmpeg: str, source: BinaryIO, target: Path, *, seconds: float) -> None:
+    """Decode at most so many seconds of a real, seekable file into a WAV of the normal form.
+
+    Raises:
+        InvalidAudio: Nothing could be decoded.
+        EngineFailed: ffmpeg hung, was killed, or found the disk full (retryable).
+    """
+    with logged_operation("decode beginning", quiet=True):
+        await _decode(ffmpeg, source, target, seconds, 60 + seconds / _SLOWEST_DECODING)
 
 
 def get_audio_duration(path: Path) -> float:
@@ -178,6 +178,27 @@ def sample_range(start: float, end: float) -> tuple[int, int]:
     """Return offset and length in bytes of `[start, end)` seconds in a WAV of the normal form."""
     first, last = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
     return WAV_HEADER_BYTES + first * SAMPLE_BYTES, (last - first) * SAMPLE_BYTES
+
+
+async def _decode(
+    ffmpeg: str, source: BinaryIO, target: Path, seconds: float, timeout_seconds: float
+) -> str:
+    """Write at most so many seconds of a file as a WAV of the normal form; return what was said."""
+    shape = ["-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "pcm_s16le"]
+    # Without these flags ffmpeg adds a LIST chunk, and the header is not 44 bytes.
+    canonical = ["-map_metadata", "-1", "-fflags", "+bitexact", "-flags:a", "+bitexact"]
+    arguments = ["-map", "0:a:0", "-vn", "-sn", "-dn", "-t", f"{seconds:.3f}", *shape, *canonical]
+    ended = await _ffmpeg(
+        ffmpeg,
+        source,
+        [*arguments, "-f", "wav", "-y", str(target)],
+        timeout_seconds=timeout_seconds,
+    )
+    if ended.process.returncode in _DISK_FULL_STATUSES:
+        raise EngineFailed("There is no room for the decoded recording.", code="disk_full")
+    if not target.exists() or get_audio_duration(target) <= 0:
+        raise InvalidAudio("No audio could be decoded from the file. Is it damaged?")
+    return ended.stderr
 
 
 def _read_headers(stderr: str, *, decoded: bool) -> MediaInfo:

@@ -21,6 +21,9 @@ _STDERR_BYTES_KEPT = 256 * 1024
 # Other reasons not to start, such as too little memory, pass.
 _NOT_EXECUTABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Engines take whatever processor time there is. All else takes little, and somebody waits for it:
+# with this, the kernel lets it come first.
+_ENGINE_NICENESS = 10
 
 
 @dataclass
@@ -90,7 +93,7 @@ async def started(argv: Sequence[str], *, stdin: IO[bytes] | None = None) -> Asy
                 stdin=stdin if stdin is not None else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
-                preexec_fn=die_with_parent,
+                preexec_fn=begin_engine,
             )
         except OSError as error:
             if error.errno not in _NOT_EXECUTABLE:
@@ -127,3 +130,9 @@ def die_with_parent() -> None:
     """In a child, right after the fork: have the kernel kill it when its parent dies (Linux)."""
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def begin_engine() -> None:
+    """In a child that is to be an engine, right after the fork: die with the parent, and yield."""
+    die_with_parent()
+    os.nice(_ENGINE_NICENESS)

@@ -141,6 +141,7 @@ def transcript_to_dict(
     return {
         "job_id": job_id,
         "language": transcript.language,
+        "language_confidence": transcript.language_confidence,
         "duration": transcript.duration,
         "text": transcript.text,
         "segments": segments,

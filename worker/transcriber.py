@@ -13,9 +13,9 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from core.logger import logged_operation
 from worker.alignment import covered_speech, spread_words
@@ -31,6 +31,8 @@ _EXIT_MODEL_UNUSABLE = 3
 _MAX_PROMPT_TOKENS = 224
 _POLL_SECONDS = 0.05
 _EXIT_SECONDS = 5.0  # given to free the model after the last output; then it is killed
+# Said of each file whose language had to be found, in the order of the files.
+_DETECTED = re.compile(r"auto-detected language: \w+ \(p = (\S+)\)")
 _SPECIAL = re.compile(r"^(\[_.*\]|<\|.*\|>)$", re.DOTALL)
 # Written without spaces between words: there, each token stands for a word.
 _UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
@@ -52,10 +54,15 @@ class TranscribeOptions:
     Attributes:
         language: A code of `LANGUAGES`, or `auto` to let the engine detect it in each chunk.
         prompt: Words and names to expect, in the style to write in.
+        task: Whether to write in the language spoken, or in English whatever is spoken.
+        temperature: How freely the engine picks among likely words, 0 to 1. From there it goes up
+            by itself where it is unsure.
     """
 
     language: str = "auto"
     prompt: str | None = None
+    task: Literal["transcribe", "translate"] = "transcribe"
+    temperature: float = 0.0
 
 
 class WhisperTranscriber:
@@ -89,8 +96,12 @@ class WhisperTranscriber:
         argv = [
             self._executable, "-m", str(self._model), "-t", str(self._threads),
             "-bs", str(self._beam_size), "-bo", str(self._beam_size),
-            "-l", options.language, "-ojf", "-np",
+            "-l", options.language, "-tp", f"{options.temperature:g}", "-ojf",
         ]  # fmt: skip
+        if options.language != "auto":
+            argv += ["-np"]  # otherwise it would not say how sure it is of the language
+        if options.task == "translate":
+            argv += ["-tr"]
         if options.prompt:
             argv += ["--prompt", options.prompt, "--carry-initial-prompt"]
             argv += ["-mc", str(_MAX_PROMPT_TOKENS)]
@@ -124,10 +135,11 @@ class WhisperTranscriber:
             )
         with logged_operation("transcribe clips", clips=len(clips)):
             async with started(self.build_command(clips, options)) as engine:
-                for clip in clips:
+                for number, clip in enumerate(clips):
                     output = await self._wait_for(clip, engine)
                     speech = find_speech(await asyncio.to_thread(read_levels, clip.path))
-                    yield parse_output(output, clip, speech)
+                    heard = parse_output(output, clip, speech, task=options.task)
+                    yield replace(heard, language_confidence=_confidence(engine, number))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(engine.process.wait(), _EXIT_SECONDS)
 
@@ -150,7 +162,9 @@ class WhisperTranscriber:
         )
 
 
-def parse_output(output: dict[str, Any], clip: Clip, speech: Flags) -> ChunkTranscript:
+def parse_output(
+    output: dict[str, Any], clip: Clip, speech: Flags, *, task: str = "transcribe"
+) -> ChunkTranscript:
     """Turn whisper-cli's `-ojf` JSON into segments with words. Pure.
 
     Every word has a time: inside its segment, in order, within the clip.
@@ -159,12 +173,14 @@ def parse_output(output: dict[str, Any], clip: Clip, speech: Flags) -> ChunkTran
         output: The parsed JSON, with broken characters as surrogate escapes.
         clip: What was transcribed.
         speech: Which of its 20 ms frames hold speech, (frames,).
+        task: What was asked of it: a translation is in English, whatever is spoken.
     """
     language = str(output.get("result", {}).get("language", "en"))
+    spaced = task == "translate" or language not in _UNSPACED_LANGUAGES
     segments: list[Segment] = []
     for entry in output.get("transcription", []):
         after = segments[-1].end if segments else 0.0
-        segment = _parse_segment(entry, language, after, clip.duration, speech)
+        segment = _parse_segment(entry, after, clip.duration, speech, spaced=spaced)
         if segment is not None:
             segments.append(segment)
     covered, spoken = covered_speech([(s.start, s.end) for s in segments], speech)
@@ -172,11 +188,10 @@ def parse_output(output: dict[str, Any], clip: Clip, speech: Flags) -> ChunkTran
 
 
 def _parse_segment(
-    entry: dict[str, Any], language: str, after: float, duration: float, speech: Flags
+    entry: dict[str, Any], after: float, duration: float, speech: Flags, *, spaced: bool
 ) -> Segment | None:
     """Return one segment, no earlier than `after`; None if it holds no text."""
     tokens = [token for token in entry.get("tokens", []) if not _SPECIAL.match(token["text"])]
-    spaced = language not in _UNSPACED_LANGUAGES
     groups = [
         (text, sum(float(token["p"]) for token in group) / len(group))
         for group in _group_tokens(tokens, spaced=spaced)
@@ -238,6 +253,13 @@ def _is_broken(text: str) -> bool:
 def _decode(text: str) -> str:
     """Put characters together again whose bytes were spread over tokens."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _confidence(engine: Engine, number: int) -> float | None:
+    """Return how sure the engine was of the language of its nth file; None where it was told."""
+    said = _DETECTED.findall(engine.stderr)
+    sure = float(said[number]) if number < len(said) else -1.0
+    return round(sure, 4) if 0 <= sure <= 1 else None
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

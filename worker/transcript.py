@@ -86,16 +86,34 @@ class SpeakerTurn:
 
 
 @dataclass(frozen=True)
+class VoiceMatch:
+    """Who a speaker is, among the people whose voices were given.
+
+    Attributes:
+        speaker: What turns call them.
+        name: Who they are; None for somebody else.
+        similarity: Of their voice to that person's, else to the most alike one, -1 to 1; None where
+            too little was heard to compare.
+    """
+
+    speaker: str
+    name: str | None
+    similarity: float | None
+
+
+@dataclass(frozen=True)
 class Diarization:
-    """Who talks when in a recording; both tuples in order of start.
+    """Who talks when in a recording; turns in order of start.
 
     Attributes:
         turns: Everything that each speaker says; turns of different speakers may overlap.
         exclusive: One speaker at a time: these never overlap.
+        voices: One for each speaker, where known voices were looked for.
     """
 
     turns: tuple[SpeakerTurn, ...]
     exclusive: tuple[SpeakerTurn, ...]
+    voices: tuple[VoiceMatch, ...] = ()
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -103,6 +121,7 @@ class Diarization:
         return cls(
             turns=tuple(SpeakerTurn(**turn) for turn in values["turns"]),
             exclusive=tuple(SpeakerTurn(**turn) for turn in values["exclusive"]),
+            voices=tuple(VoiceMatch(**match) for match in values.get("voices", ())),
         )
 
 
@@ -114,11 +133,15 @@ class Speaker:
         id: What words, segments and turns call them.
         label: What readers see.
         speech_seconds: How long they talk.
+        known: Whether they are one of the people whose voices were given; None where none were.
+        similarity: How alike their voice is to that person's, else to the most alike one.
     """
 
     id: str
     label: str
     speech_seconds: float
+    known: bool | None = None
+    similarity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +206,8 @@ class ChunkTranscript:
         covered_seconds: How much of the chunk's speech lies within a segment.
         speech_seconds: How much speech there is, by its loudness.
         failure: Why nothing could be heard; None where the engine did its work.
+        language_confidence: How sure the engine was of the language, 0 to 1; None where it was
+            told, or could not choose.
     """
 
     index: int
@@ -191,6 +216,7 @@ class ChunkTranscript:
     covered_seconds: float = 0.0
     speech_seconds: float = 0.0
     failure: str | None = None
+    language_confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +232,8 @@ class Transcript:
         speakers: In order of their first turn; none where nobody asked who speaks.
         turns: Who talks when, in order of start; they may overlap.
         gaps: What could not be transcribed, in order.
+        language_confidence: How sure the engine was of the language where it chose it, 0 to 1: the
+            mean over the audio in that language. None where it was told.
     """
 
     language: str
@@ -216,6 +244,7 @@ class Transcript:
     speakers: tuple[Speaker, ...] = ()
     turns: tuple[SpeakerTurn, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    language_confidence: float | None = None
 
     @property
     def text(self) -> str:

@@ -12,9 +12,14 @@ from starlette.middleware.cors import CORSMiddleware
 from core.config import Settings
 from core.errors import AppError
 from core.logger import logger
+from core.rate_limits import open_rate_limits
+from internal.api.dialects import asr_webservice, openai, whisper_cpp
 from internal.api.errors import install_error_handlers
 from internal.api.middleware import BodyLimitMiddleware, RequestLogMiddleware
-from internal.api.routes import health, tasks
+from internal.api.openapi import complete_description
+from internal.api.routes import docs, events, health, ingestion, keys, search, tasks, webhooks
+from internal.api.security import AuthorisationMiddleware
+from internal.api.waiting import WaitingRequests
 from internal.container import Container, open_container
 
 _DESCRIPTION = """
@@ -38,8 +43,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_container(settings) as container:
-            app.state.container = container
+        async with open_container(settings) as container, open_rate_limits(settings) as limits:
+            app.state.container, app.state.rate_limits = container, limits
             initialising = asyncio.create_task(_init_storage(container))
             yield
             initialising.cancel()
@@ -49,12 +54,26 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         description=_DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # routes/docs.py has its own
+        redoc_url=None,
     )
+    app.state.waiting = WaitingRequests(settings.max_waiting_requests)
     app.include_router(tasks.router)
+    app.include_router(ingestion.router)
+    app.include_router(events.router)
+    app.include_router(search.router)
     app.include_router(health.router)
+    app.include_router(keys.router)
+    app.include_router(webhooks.router)
+    app.include_router(docs.router)
+    for dialect in (openai, asr_webservice, whisper_cpp):
+        app.include_router(dialect.router)
+    complete_description(app)
     install_error_handlers(app)
-    # Added last, runs first: the log sees every answer, the limit counts before anything is kept.
+    # Added last, runs first: the log sees every answer, nothing is received from whom we turn away,
+    # and the limit counts before anything is kept.
     app.add_middleware(BodyLimitMiddleware, max_file_bytes=settings.max_upload_bytes)
+    app.add_middleware(AuthorisationMiddleware, settings=settings)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
@@ -63,9 +82,11 @@ def create_app(settings: Settings) -> FastAPI:
         expose_headers=[
             "Location",
             "X-Request-ID",
+            "X-Task-Id",
             "Retry-After",
             "Content-Disposition",
             "Idempotent-Replayed",
+            "WWW-Authenticate",
         ],
     )
     app.add_middleware(RequestLogMiddleware)
@@ -77,8 +98,18 @@ async def _init_storage(container: Container) -> None:
     while True:
         try:
             await container.init_storage()
+            await _warn_if_open(container)
         except AppError as error:
             logger.warning("storage is not ready ({}); trying again", error.message)
             await asyncio.sleep(_RETRY_SECONDS)
         else:
             return
+
+
+async def _warn_if_open(container: Container) -> None:
+    """Say in the log whom a server without keys serves."""
+    if not await container.access.has_valid():
+        logger.warning(
+            "there are no API keys: programs on this machine are served without one, and nobody "
+            "else is. From the first key on, everybody needs one: python main.py keys create"
+        )

@@ -11,8 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.logger import bound, logger
+from internal.api.headers import harden
 
 REQUEST_ID_HEADER = "X-Request-ID"
+# The task behind an answer that is not about a task: its transcript stays, and can be asked for.
+TASK_ID_HEADER = "X-Task-Id"
 _CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Boundaries, part headers and the text fields of an upload, beside the file itself.
 _FORM_ALLOWANCE_BYTES = 64 * 1024
@@ -41,7 +44,9 @@ class RequestLogMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID_HEADER] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                if task_id := scope["state"].get("task_id"):
+                    headers[TASK_ID_HEADER] = task_id
+                harden(headers)
             await send(message)
 
         started = time.perf_counter()
@@ -51,7 +56,8 @@ class RequestLogMiddleware:
             finally:
                 duration_ms = round((time.perf_counter() - started) * 1000, 1)
                 quiet = scope["path"].startswith(_QUIET_PATHS)
-                logger.log(
+                key_id = scope["state"].get("key_id")
+                logger.bind(**{"key": key_id} if key_id else {}).log(
                     "DEBUG" if quiet else "INFO",
                     "{} {} -> {} in {} ms",
                     scope["method"],

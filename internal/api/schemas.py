@@ -1,113 +1,16 @@
-"""What requests and answers look like; the OpenAPI description is made of these."""
+"""What answers look like; the OpenAPI description is made of these and of `internal.api.forms`."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from fastapi import UploadFile
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from repositories.models import DiarizationState, JobModel, JobStatus, Stage
-from services.speaker_service import MOST_SPEAKERS, RequestedSpeakers
 from services.task_service import TaskStatus, percent_done
-from services.upload_service import RequestedOptions
 
-# It becomes an argument of a program, and those end at a NUL.
-_NO_NUL = "^[^\\x00]*$"
-# What the server calls speakers; people's names for them are kept under it.
-_SPEAKER_ID = "^SPEAKER_[0-9]{2,4}$"
-_LONGEST_KEPT_HOURS = 10 * 366 * 24
 _EXAMPLE_ID = "7d3f0c2be0c34c5fa0a1b4f5b0d1e2f3"
-
-
-SpeakerCount = Annotated[
-    int | None, Field(description="How many speakers, if known.", ge=1, le=MOST_SPEAKERS)
-]
-SpeakerNames = dict[
-    Annotated[str, StringConstraints(pattern=_SPEAKER_ID)],
-    Annotated[
-        str,
-        # No line breaks and the like: names stand in subtitles and tables.
-        StringConstraints(
-            strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$"
-        ),
-    ]
-    | None,
-]
-
-
-class RediarizeIn(BaseModel):
-    """What is known now about the number of speakers."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    num_speakers: SpeakerCount = None
-    min_speakers: SpeakerCount = None
-    max_speakers: SpeakerCount = None
-
-    @property
-    def speakers(self) -> RequestedSpeakers:
-        """The same, for the service."""
-        return RequestedSpeakers(self.num_speakers, self.min_speakers, self.max_speakers)
-
-
-class UploadForm(RediarizeIn):
-    """The form of `POST /upload`. Fields that are not listed are refused."""
-
-    file: Annotated[
-        UploadFile,
-        Field(description="The recording: wav, mp3, flac, ogg, opus, m4a, mp4, webm, mkv, …"),
-    ]
-    language: Annotated[
-        str | None,
-        Field(description="Code of the language spoken, or `auto`.", examples=["en"], max_length=8),
-    ] = None
-    model: Annotated[
-        str | None,
-        Field(description="Speech model; the server's default where omitted.", max_length=64),
-    ] = None
-    prompt: Annotated[
-        str | None,
-        Field(
-            description="Names and words to expect, in the style to write.",
-            max_length=1000,
-            pattern=_NO_NUL,
-        ),
-    ] = None
-    word_timestamps: Annotated[bool, Field(description="Whether segments list their words.")] = True
-    chunking: Annotated[
-        Literal["silence", "fixed"],
-        Field(description="Cut in quiet gaps (best), or every 28 s whatever is said there."),
-    ] = "silence"
-    diarize: Annotated[bool, Field(description="Whether to find out who says what.")] = False
-    keep_hours: Annotated[
-        float | None,
-        Field(
-            description="How long the task is kept after its end; the server's default if omitted.",
-            gt=0,
-            le=_LONGEST_KEPT_HOURS,
-        ),
-    ] = None
-    reuse: Annotated[
-        bool,
-        Field(description="Whether a transcript of the same bytes and options may be taken over."),
-    ] = True
-
-    @property
-    def options(self) -> RequestedOptions:
-        """What is asked for, for the service."""
-        return RequestedOptions(
-            language=self.language,
-            model=self.model,
-            prompt=self.prompt,
-            word_timestamps=self.word_timestamps,
-            chunking=self.chunking,
-            diarize=self.diarize,
-            speakers=self.speakers,
-            keep_hours=self.keep_hours,
-            reuse=self.reuse,
-        )
 
 
 class ErrorBody(BaseModel):
@@ -172,6 +75,7 @@ class TaskOut(BaseModel):
     reused_from: str | None = Field(
         None, description="The task whose transcript this one took over, being of the same bytes."
     )
+    webhook_id: str | None = Field(None, description="The webhook that is told of its end.")
 
     @classmethod
     def of(cls, job: JobModel, *, eta_seconds: float | None = None) -> Self:
@@ -190,6 +94,7 @@ class TaskOut(BaseModel):
             expires_at=job.expires_at,
             attempt=job.attempt,
             reused_from=job.reused_from,
+            webhook_id=job.webhook_id,
         )
 
 
@@ -240,7 +145,7 @@ class MetadataOut(BaseModel):
         source, result = job.source, job.result
         return cls(
             id=job.id,
-            options=job.options.model_dump(),
+            options=job.options.model_dump(exclude={"known_speaker_digests"}),
             duration=source.duration if job.duration is None else job.duration,
             language=result.language if result else None,
             segments=result.segments if result else None,
@@ -280,8 +185,21 @@ class SpeakerOut(BaseModel):
     """A speaker of a transcript."""
 
     id: str = Field(examples=["SPEAKER_00"])
-    label: str = Field(examples=["Laura"], description="The name given, or `Speaker 1`, …")
+    label: str = Field(
+        examples=["Laura"],
+        description="The name given, or `Speaker 1`, …; `Unknown 1`, … beside known speakers.",
+    )
     speech_seconds: float
+    known: bool | None = Field(
+        None,
+        description="Whether it is a known speaker's voice. None where none were looked for.",
+    )
+    similarity: float | None = Field(
+        None,
+        description="Of the voice to that known speaker's, or else to the most alike one.",
+        ge=-1,
+        le=1,
+    )
 
 
 class SpeakersOut(BaseModel):
@@ -298,7 +216,7 @@ class SpeakersOut(BaseModel):
                 SpeakerOut(
                     id=speaker.id,
                     label=job.speaker_names.get(speaker.id, speaker.label),
-                    speech_seconds=speaker.speech_seconds,
+                    **speaker.model_dump(exclude={"id", "label"}),
                 )
                 for speaker in found
             ]
@@ -325,7 +243,10 @@ class TranscriptOut(BaseModel):
     """A transcript."""
 
     job_id: str = Field(examples=[_EXAMPLE_ID])
-    language: str = Field(examples=["en"])
+    language: str = Field(description="The one spoken.", examples=["en"])
+    language_confidence: float | None = Field(
+        None, description="How sure the model is of it, 0 to 1; None where it was told."
+    )
     duration: float = Field(examples=[111.9])
     text: str = Field(examples=["Good morning everyone."])
     segments: list[SegmentOut]

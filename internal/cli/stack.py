@@ -12,8 +12,8 @@ import click
 from core.config import Settings, load_settings
 from core.errors import AppError
 from internal.cli.client import ApiClient
+from internal.cli.following import SAMPLE, Order, transcribe_file
 from internal.cli.models import ensure_model
-from internal.cli.transcribe import SAMPLE, transcribe_file
 from internal.stack.manager import StackManager
 from services.engines import find_whisper
 from worker.media import find_ffmpeg
@@ -59,8 +59,9 @@ def demo() -> None:
     if not was_running:
         start_stack(settings, manager)
     try:
-        with ApiClient(settings.api_url) as client:
-            text = transcribe_file(client, SAMPLE, "txt", {"diarize": "true"}, keep=False)
+        with ApiClient(settings.api_url, api_key=settings.api_key) as client:
+            asked = Order("txt", {"diarize": "true"}, keep=False)
+            text = transcribe_file(client, SAMPLE, asked)
         click.echo(text, nl=False)
     finally:
         if not was_running:

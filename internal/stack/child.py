@@ -14,4 +14,5 @@ from worker.process import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent()
-    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - the supervisor's own argument list
+    # The supervisor's own argument list.
+    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 # nosec B606

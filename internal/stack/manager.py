@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-import xmlrpc.client
+import xmlrpc.client  # nosec B411 # our own supervisor, over a socket that is ours alone
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

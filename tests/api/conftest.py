@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.api.support import TASKS, api_process
+from tests.api.support import TASKS, api_process, bearer, key_of
 from tests.conftest import Stack, clean_environment, own_stack
 from tests.contract.servers import embedded_mongodb, embedded_redis
 
@@ -53,3 +56,68 @@ def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = {"REUSE_TRANSCRIPTS": "true", "SWEEP_SECONDS": "1"}
     with own_stack(tmp_path_factory, "forgetful", **settings) as backend:
         yield backend
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """A whole backend with an API key that allows everything, and a client that sends it."""
+
+    stack: Stack
+    api: httpx.Client
+    token: str
+
+
+@pytest.fixture(scope="package")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
+    """One without limits; the only private address that it may reach is this machine's."""
+    limits = ("RATE_LIMIT_PER_KEY", "RATE_LIMIT_PER_ADDRESS")
+    settings = dict.fromkeys(limits, "0") | {"ALLOWED_NETWORKS": '["127.0.0.1/32"]'}
+    settings |= dict.fromkeys(("MAX_OPEN_TASKS", "MAX_OPEN_TASKS_PER_OWNER"), "100000")
+    with (
+        own_stack(tmp_path_factory, "keyed", **settings) as stack,
+        httpx.Client(base_url=stack.url, timeout=60) as api,
+    ):
+        token = key_of(api, "root", "admin")
+        api.headers.update(bearer(token))
+        yield Keyed(stack, api, token)
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """An API that listens to everybody, and one who may do everything there."""
+
+    environment: dict[str, str]
+    admin: httpx.Client
+
+    @property
+    def port(self) -> int:
+        port = self.admin.base_url.port
+        assert port is not None
+        return port
+
+    def client(self, token: str | None = None) -> httpx.Client:
+        """A client on loopback, with a key or without."""
+        headers = bearer(token) if token else {}
+        return httpx.Client(base_url=self.admin.base_url, headers=headers, timeout=60)
+
+
+@pytest.fixture(scope="package")
+def guarded(
+    servers_alone: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    """An API that has keys, and room for the tasks of several owners that are never begun."""
+    settings = {"ALLOWED_NETWORKS": '["127.0.0.1"]'}
+    with guarded_api(servers_alone, tmp_path_factory.mktemp("guarded"), **settings) as api:
+        yield api
+
+
+@contextmanager
+def guarded_api(environment: dict[str, str], folder: Path, **settings: str) -> Iterator[Guarded]:
+    """An API with a database of its own, and a first key in it."""
+    with (
+        embedded_mongodb(folder) as url,
+        api_process(environment, MONGODB_URL=url, API_HOST="0.0.0.0", **settings) as local,
+    ):
+        token = key_of(local, "root", "admin")
+        with httpx.Client(base_url=local.base_url, headers=bearer(token), timeout=60) as admin:
+            yield Guarded(environment | {"MONGODB_URL": url}, admin)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.api.support import TASKS, api_process, refused
+from tests.api.support import TASKS, answer_to_a_part, api_process, refused
 from tests.conftest import upload
 
 
@@ -24,22 +23,6 @@ def full(servers_alone: dict[str, str]) -> Iterator[httpx.Client]:
     """An API whose disk is never empty enough."""
     with api_process(servers_alone, MIN_FREE_DISK_BYTES=str(10**18)) as client:
         yield client
-
-
-def answer_to_a_part(api: httpx.Client) -> str:
-    """What is said to an upload of 100 MB of which only the beginning is ever sent."""
-    host, port = api.base_url.host, api.base_url.port
-    part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF'
-    head = (
-        f"POST {TASKS}/upload HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100000000\r\n"
-        "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
-    )
-    answer = b""
-    with socket.create_connection((host, port), timeout=10) as sock:
-        sock.sendall(head.encode() + part)
-        while b'"request_id"' not in answer and (received := sock.recv(65536)):
-            answer += received
-    return answer.decode()
 
 
 def test_a_third_task(waiting: httpx.Client, taken: list[str], short_wav: Path) -> None:

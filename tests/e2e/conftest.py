@@ -17,6 +17,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "CONSUMER_CONCURRENCY": "1",
         "DIARIZATION_PIPELINE": str(tmp_path_factory.getbasetemp() / "nowhere"),
         "MAX_DURATION_SECONDS": "15",
+        "ALLOWED_NETWORKS": '["127.0.0.0/8"]',
     }
     with own_stack(tmp_path_factory, "second stack 100%", **settings) as backend:
         yield backend

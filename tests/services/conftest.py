@@ -54,7 +54,7 @@ async def parts(
 
 @pytest.fixture
 def endings(parts) -> Endings:
-    return Endings(parts.jobs, parts.chunks, parts.units, parts.store)
+    return Endings(parts.jobs, parts.chunks, parts.units, parts.segments, parts.store)
 
 
 @pytest.fixture

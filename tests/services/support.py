@@ -36,7 +36,8 @@ from repositories.models import (
 from services.dispatcher import SERVED
 from worker.diarizer import SpeakerHints
 from worker.diarizer_process import OnProgress
-from worker.transcript import Diarization, SpeakerTurn
+from worker.known_voices import KnownVoices
+from worker.transcript import Diarization, SpeakerTurn, VoiceMatch
 
 JOB = "job-1"
 US = "us"  # the token of our claim
@@ -217,16 +218,29 @@ class StandInDiarizer:
     meanwhile: Callable[[OnProgress], Awaitable[None]] | None = None
     hints: list[SpeakerHints] = field(default_factory=list)
     heard: list[tuple[int, int, int]] = field(default_factory=list)
+    known: list[dict[str, tuple[int, int, int]] | None] = field(default_factory=list)
+    voices: Sequence[VoiceMatch] = ()
 
-    async def diarize(self, wav: Path, hints: SpeakerHints, on_progress: OnProgress) -> Diarization:
+    async def diarize(
+        self,
+        wav: Path,
+        hints: SpeakerHints,
+        on_progress: OnProgress,
+        known: KnownVoices | None = None,
+    ) -> Diarization:
         self.hints.append(hints)
-        with wave.open(str(wav)) as file:
-            self.heard.append((file.getframerate(), file.getnchannels(), file.getnframes()))
+        self.heard.append(_shape(wav))
+        self.known.append(known and {one.name: _shape(one.clip) for one in known.people})
         if self.meanwhile is not None:
             await self.meanwhile(on_progress)
         if self.error is not None:
             raise self.error
-        return Diarization(tuple(self.turns), tuple(self.turns))
+        return Diarization(tuple(self.turns), tuple(self.turns), tuple(self.voices))
+
+
+def _shape(wav: Path) -> tuple[int, int, int]:
+    with wave.open(str(wav)) as file:
+        return file.getframerate(), file.getnchannels(), file.getnframes()
 
 
 def _segment(words: Sequence[str]) -> dict[str, Any]:

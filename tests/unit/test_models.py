@@ -38,6 +38,7 @@ from repositories.models import (
     from_milliseconds,
     to_milliseconds,
 )
+from repositories.webhook_models import DeliveryModel, DeliveryState, WebhookModel
 
 # What BSON can hold: no lone surrogates, no zero bytes in keys, 64-bit integers.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -58,6 +59,7 @@ def documents(model: type[Any], **more: Any) -> st.SearchStrategy[Any]:
     """Build a document with every field given, so that none is left at its default."""
     kinds = {
         "str": texts, "str | None": st.none() | texts, "bool": st.booleans(),
+        "bool | None": st.none() | st.booleans(),
         "int": integers, "int | None": st.none() | integers,
         "float": floats, "float | None": st.none() | floats, "Moment": moments,
         "Moment | None": st.none() | moments, "list[str]": st.lists(texts, max_size=3),
@@ -74,7 +76,11 @@ def documents(model: type[Any], **more: Any) -> st.SearchStrategy[Any]:
 
 
 sources = documents(Source)
-options = documents(JobOptions, chunking=st.sampled_from(["silence", "fixed"]))
+options = documents(
+    JobOptions,
+    chunking=st.sampled_from(["silence", "fixed"]),
+    task=st.sampled_from(["transcribe", "translate"]),
+)
 progress, errors, speakers = documents(Progress), documents(JobError), documents(SpeakerModel)
 results = documents(Result, speakers=st.lists(speakers, max_size=3))
 diarizations = documents(DiarizationModel, state=st.sampled_from(DiarizationState))
@@ -97,6 +103,8 @@ units = documents(
     last_error=st.none() | errors,
 )
 upload_keys = documents(UploadKey)
+webhooks = documents(WebhookModel)
+deliveries = documents(DeliveryModel, state=st.sampled_from(DeliveryState))
 
 
 def through_bson(document: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +126,7 @@ def test_job_comes_back_equal(job):
     assert "id" not in document
 
 
-@given(chunks | units | upload_keys)
+@given(chunks | units | upload_keys | webhooks | deliveries)
 def test_other_documents_come_back_equal(value):
     document = value.to_dict()
     assert type(value).from_dict(through_bson(document)) == value

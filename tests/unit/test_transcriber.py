@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.german_model import write_german_model
 from worker.errors import EngineFailed, EngineMissing
 from worker.transcriber import Clip, TranscribeOptions, WhisperTranscriber
 
@@ -30,9 +31,41 @@ def test_the_command():
     transcriber = WhisperTranscriber("whisper-cli", Path("/m/base.bin"), threads=3, beam_size=2)
     assert transcriber.build_command(clips, TranscribeOptions("de")) == [
         *["whisper-cli", "-m", "/m/base.bin", "-t", "3", "-bs", "2", "-bo", "2"],
-        *["-l", "de", "-ojf", "-np", "-mc", "0"],
+        *["-l", "de", "-tp", "0", "-ojf", "-np", "-mc", "0"],
         *["-f", "/w/000000.wav", "-of", "/w/000000", "-f", "/w/000007.wav", "-of", "/w/000007"],
     ]
+
+
+@pytest.fixture(scope="session")
+def german(tmp_path_factory):
+    """A model of several languages that knows one word of German, and its translation."""
+    path = tmp_path_factory.mktemp("models") / "ggml-german.bin"
+    write_german_model(path)
+    return path
+
+
+async def test_the_language_is_found_with_a_confidence_for_each_clip(clips, german):
+    results = await collect(engine(model=german), clips, TranscribeOptions("auto"))
+    assert [result.language for result in results] == ["de", "de"]
+    assert all(0.99 < result.language_confidence <= 1 for result in results)
+
+
+async def test_a_language_that_is_told_has_no_confidence(clips, german):
+    (result,) = await collect(engine(model=german), clips[:1], TranscribeOptions("fr"))
+    assert (result.language, result.language_confidence) == ("fr", None)
+
+
+@pytest.mark.parametrize(("task", "text"), [("transcribe", "Hallo"), ("translate", "Hello")])
+async def test_the_task(clips, german, task, text):
+    options = TranscribeOptions("de", task=task)
+    (result,) = await collect(engine(model=german), clips[:1], options)
+    assert [segment.text for segment in result.segments] == [text]
+
+
+def test_the_temperature_is_handed_over():
+    options = replace(OPTIONS, temperature=0.4)
+    command = engine().build_command([Clip(0, Path("a.wav"), 1.0)], options)
+    assert command[command.index("-tp") + 1] == "0.4"
 
 
 @pytest.mark.parametrize("prompt", ["Names: Ada, Grace", "-i", "--help", "$(id)", "a'b\"; c\n"])

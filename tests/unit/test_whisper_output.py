@@ -94,6 +94,13 @@ def test_languages_without_spaces(language, tokens, words):
     assert parse(*tokens, language=language) == (words, "".join(words))
 
 
+def test_a_translation_is_written_with_spaces():
+    spoken = output((0, 900, [" Good", " day"]), language="zh")
+    clip = Clip(0, Path("a.wav"), 1.0)
+    heard = parse_output(spoken, clip, speech(1.0), task="translate")
+    assert (heard.language, heard.segments[0].text) == ("zh", "Good day")
+
+
 @pytest.mark.parametrize("quoted", [[' "', "Yes", '"'], [" (", "Yes", ")"], [" $", "5"]], ids=str)
 def test_opening_punctuation_belongs_to_the_word_after_it(quoted):
     words, _ = parse(" He", " said", *quoted)

@@ -3,81 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Body, Form, Header, Query, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, Body, Form, Query, Request, Response
 
 from internal.api.dependencies import (
     OwnerDep,
     SpeakersDep,
     TasksDep,
     UploadsDep,
-    get_container,
-    get_owner,
 )
+from internal.api.filters import ListQuery
+from internal.api.forms import RediarizeIn, SpeakerNames, UploadForm
+from internal.api.receiving import (
+    AdmittedRoute,
+    IdempotencyKey,
+    answer_accepted,
+    answer_task,
+    received,
+)
+from internal.api.responses import errors
 from internal.api.schemas import (
-    ErrorBody,
     MetadataOut,
-    RediarizeIn,
-    SpeakerNames,
     SpeakersOut,
     TaskListOut,
     TaskOut,
     TaskStatusOut,
     TranscriptOut,
-    UploadForm,
 )
-from repositories.models import JobModel, JobStatus
-from services.upload_service import Upload
 from worker.formats import FORMATS
 
 router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"])
 
 FormatName = Literal["json", "txt", "srt", "vtt", "tsv", "rttm"]
 
-_MAX_FILE_NAME = 255
 
-
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the error answers of a route, for its description."""
-    meanings = {
-        404: "There is no such task.",
-        409: "The task is not in a state that allows this.",
-        413: "The file is too large, or lasts too long.",
-        415: "The file is not a recording.",
-        429: "There are too many open tasks. Retry-After says when to try again.",
-        422: "An option or the recording cannot be used.",
-        503: "A server that this needs is away. Retry-After says when to try again.",
-    }
-    return {status: {"model": ErrorBody, "description": meanings[status]} for status in statuses}
-
-
-class _AdmittedRoute(APIRoute):
-    """Turns clients away before their recordings are received, while there is no room for them."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler with the check before it."""
-        handle = super().get_route_handler()
-
-        async def admit_and_handle(request: Request) -> Response:
-            key = request.headers.get("Idempotency-Key")
-            await get_container(request).uploads.admit(get_owner(), key)
-            return await handle(request)
-
-        return admit_and_handle
-
-
-_uploads = APIRouter(route_class=_AdmittedRoute)
+_uploads = APIRouter(route_class=AdmittedRoute)
 
 
 @_uploads.post(
     "/upload",
     status_code=202,
     summary="Upload a recording",
-    responses=_errors(409, 413, 415, 422, 429, 503),
+    responses=errors(409, 413, 415, 422, 429, 503),
 )
 async def upload(
     form: Annotated[UploadForm, Form(media_type="multipart/form-data")],
@@ -85,54 +54,43 @@ async def upload(
     response: Response,
     uploads: UploadsDep,
     owner: OwnerDep,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            description="Any text of the client's: of several uploads with the same, one task is "
-            "made, and all are answered with it.",
-            min_length=1,
-            max_length=255,
-        ),
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> TaskOut:
     """Accept a recording for transcription.
 
     The answer comes when the recording is stored and its task written down; `Location` says where
     to ask how far it is. A recording that cannot be used is refused here and leaves nothing behind.
     """
-    spooled = form.file.file
-    # A named place in the file system is what ffmpeg needs, and small uploads are still in memory.
-    await asyncio.to_thread(spooled.rollover)  # type: ignore[attr-defined]
-    name = (form.file.filename or "recording").replace("\\", "/").rpartition("/")[2]
-    received = Upload(
-        file=spooled,
-        file_name="".join(c for c in name if c.isprintable())[:_MAX_FILE_NAME] or "recording",
+    accepted = await uploads.create_task(
+        owner, await received(form.file), form.options, idempotency_key
     )
-    accepted = await uploads.create_task(owner, received, form.options, idempotency_key)
-    if accepted.is_replay:
-        response.headers["Idempotent-Replayed"] = "true"
-    return _accepted(accepted.job, request, response)
+    return answer_accepted(accepted, request, response)
 
 
 router.include_router(_uploads)
 
 
-@router.get("", summary="List tasks", responses=_errors(422, 503))
+@router.get("", summary="List tasks", responses=errors(422, 503))
 async def list_tasks(
     tasks: TasksDep,
     owner: OwnerDep,
-    status: Annotated[JobStatus | None, Query(description="Only those in this state.")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[
-        str | None, Query(description="`next_cursor` of the page before.", max_length=100)
-    ] = None,
+    asked: Annotated[ListQuery, Query()],
 ) -> TaskListOut:
-    """Return tasks, newest first."""
-    page = await tasks.list_tasks(owner, status=status, limit=limit, cursor=cursor)
+    """Return tasks, newest first unless asked otherwise.
+
+    A cursor is a place among all tasks: with other filters it is the same place.
+    """
+    page = await tasks.list_tasks(
+        owner,
+        asked.which,
+        limit=asked.limit,
+        cursor=asked.cursor,
+        oldest_first=asked.order == "asc",
+    )
     return TaskListOut(tasks=[TaskOut.of(job) for job in page.jobs], next_cursor=page.next_cursor)
 
 
-@router.get("/{task_id}", summary="How far is a task?", responses=_errors(404, 503))
+@router.get("/{task_id}", summary="How far is a task?", responses=errors(404, 503))
 async def get_task(task_id: str, tasks: TasksDep, owner: OwnerDep) -> TaskStatusOut:
     """Return status, stage, percent, expected time left and place in the queue."""
     return TaskStatusOut.of_status(await tasks.get_task_status(owner, task_id))
@@ -151,7 +109,7 @@ async def get_task(task_id: str, tasks: TasksDep, owner: OwnerDep) -> TaskStatus
                 if name != "json"
             },
         },
-        **_errors(404, 409, 422, 503),
+        **errors(404, 409, 422, 503),
     },
 )
 async def get_result(
@@ -174,7 +132,7 @@ async def get_result(
     return response
 
 
-@router.get("/{task_id}/metadata", summary="Facts of a recording", responses=_errors(404, 503))
+@router.get("/{task_id}/metadata", summary="Facts of a recording", responses=errors(404, 503))
 async def get_metadata(task_id: str, tasks: TasksDep, owner: OwnerDep) -> MetadataOut:
     """Return what is known of the recording, the options, and what each stage took."""
     status = await tasks.get_task_status(owner, task_id)
@@ -182,7 +140,7 @@ async def get_metadata(task_id: str, tasks: TasksDep, owner: OwnerDep) -> Metada
 
 
 @router.patch(
-    "/{task_id}/speakers", summary="Name the speakers", responses=_errors(404, 409, 422, 503)
+    "/{task_id}/speakers", summary="Name the speakers", responses=errors(404, 409, 422, 503)
 )
 async def name_speakers(
     task_id: str,
@@ -200,7 +158,7 @@ async def name_speakers(
     "/{task_id}/rediarize",
     status_code=202,
     summary="Look for the speakers again",
-    responses=_errors(404, 409, 422, 503),
+    responses=errors(404, 409, 422, 503),
 )
 async def rediarize(
     task_id: str,
@@ -216,12 +174,10 @@ async def rediarize(
     stay with the voices that they were given to.
     """
     job = await speakers.rediarize(owner, task_id, (asked or RediarizeIn()).speakers)
-    return _accepted(job, request, response)
+    return answer_task(job, request, response)
 
 
-@router.post(
-    "/{task_id}/cancel", summary="Stop working on a task", responses=_errors(404, 409, 503)
-)
+@router.post("/{task_id}/cancel", summary="Stop working on a task", responses=errors(404, 409, 503))
 async def cancel_task(task_id: str, tasks: TasksDep, owner: OwnerDep) -> TaskOut:
     """Cancel a task that has not ended; what runs for it ends within five seconds.
 
@@ -234,25 +190,19 @@ async def cancel_task(task_id: str, tasks: TasksDep, owner: OwnerDep) -> TaskOut
     "/{task_id}/retry",
     status_code=202,
     summary="Work on a task again",
-    responses=_errors(404, 409, 503),
+    responses=errors(404, 409, 503),
 )
 async def retry_task(
     task_id: str, response: Response, request: Request, tasks: TasksDep, owner: OwnerDep
 ) -> TaskOut:
     """Try a task again that failed, was cancelled, or has gaps, without redoing what is done."""
-    return _accepted(await tasks.retry_task(owner, task_id), request, response)
+    return answer_task(await tasks.retry_task(owner, task_id), request, response)
 
 
-@router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=_errors(404, 503))
+@router.delete("/{task_id}", status_code=204, summary="Delete a task", responses=errors(404, 503))
 async def delete_task(task_id: str, tasks: TasksDep, owner: OwnerDep) -> None:
     """Remove a task with its recording and transcript, whether it is finished or not."""
     await tasks.delete_task(owner, task_id)
-
-
-def _accepted(job: JobModel, request: Request, response: Response) -> TaskOut:
-    """Answer with a task that is being worked on, and where to ask how far it is."""
-    response.headers["Location"] = request.url_for("get_task", task_id=job.id).path
-    return TaskOut.of(job)
 
 
 def _attachment(file_name: str) -> str:

@@ -38,6 +38,7 @@ async def _work(queue: str) -> None:
 
 def _stages(parts: Container) -> Stages:
     return {
+        UnitKind.FETCH: parts.fetching.fetch,
         UnitKind.PREPARE: parts.pipeline.prepare,
         UnitKind.TRANSCRIBE: parts.pipeline.transcribe,
         UnitKind.DIARIZE: lambda unit: parts.diarization.diarize(unit, diarizer_client()),

@@ -1,0 +1,1 @@
+"""Other servers' APIs over our own tasks, for the clients that were written for them."""
