@@ -13,6 +13,7 @@ from pymongo import UpdateOne
 
 from core.database import MongoDB, translate_mongo_error
 from core.logger import logged_operation
+from repositories.counting import count
 from repositories.models import ChunkModel, ChunkResult, ChunkStatus, JobError
 
 # MongoDB takes documents of 16 MB and messages of 48 MB; chunks are small, but there can be many.
@@ -52,7 +53,7 @@ class ChunkRepository:
     async def get_chunks(self, job_id: str) -> list[ChunkModel]:
         """Return a job's chunks in order."""
         with _operation("find chunks", job_id):
-            cursor = self._chunks.find({"job_id": job_id}).sort([("index", 1)])
+            cursor = self._chunks.find(_of(job_id)).sort([("index", 1)])
             return [ChunkModel.from_dict(document) async for document in cursor]
 
     async def get_chunks_from(
@@ -69,17 +70,17 @@ class ChunkRepository:
         wanted: dict[str, Any] = {"$gte": index}
         with _operation("find chunks", job_id):
             if settled:
-                query = {"job_id": job_id, "status": ChunkStatus.PENDING.value, "index": wanted}
+                query = _of(job_id) | {"status": ChunkStatus.PENDING.value, "index": wanted}
                 found = self._chunks.find(query, {"index": 1}).sort([("index", 1)]).limit(1)
                 async for document in found:
                     wanted["$lt"] = document["index"]
-            query = {"job_id": job_id, "index": wanted}
+            query = _of(job_id) | {"index": wanted}
             cursor = self._chunks.find(query).sort([("index", 1)]).limit(limit)
             return [ChunkModel.from_dict(document) async for document in cursor]
 
     async def pending_indexes(self, job_id: str) -> list[int]:
         """Return which of a job's chunks are neither done nor given up, in order."""
-        query = {"job_id": job_id, "status": ChunkStatus.PENDING.value}
+        query = _of(job_id) | {"status": ChunkStatus.PENDING.value}
         with _operation("find pending chunks", job_id):
             cursor = self._chunks.find(query, {"index": 1}).sort([("index", 1)])
             return [document["index"] async for document in cursor]
@@ -114,7 +115,7 @@ class ChunkRepository:
 
     async def give_up_pending(self, job_id: str, error: JobError) -> int:
         """Mark all chunks that are pending as ones that cannot be transcribed; returns how many."""
-        query = {"job_id": job_id, "status": ChunkStatus.PENDING.value}
+        query = _of(job_id) | {"status": ChunkStatus.PENDING.value}
         changes = {"status": ChunkStatus.FAILED.value, "error": error.to_dict(), "holder": None}
         with _operation("give up chunks", job_id):
             result = await self._chunks.update_many(query, {"$set": changes})
@@ -122,7 +123,7 @@ class ChunkRepository:
 
     async def reopen_failed(self, job_id: str) -> int:
         """Make the chunks that were given up pending again; returns how many there were."""
-        query = {"job_id": job_id, "status": ChunkStatus.FAILED.value}
+        query = _of(job_id) | {"status": ChunkStatus.FAILED.value}
         changes = {"status": ChunkStatus.PENDING.value, "holder": None, "error": None}
         with _operation("reopen chunks", job_id):
             result = await self._chunks.update_many(query, {"$set": changes})
@@ -130,14 +131,14 @@ class ChunkRepository:
 
     async def count(self, job_id: str, status: ChunkStatus | None = None) -> int:
         """Return how many chunks a job has, in one state or in all."""
-        query = {"job_id": job_id} | ({} if status is None else {"status": status.value})
+        query = _of(job_id) | ({} if status is None else {"status": status.value})
         with _operation("count chunks", job_id):
-            return int(await self._chunks.count_documents(query))
+            return await count(self._chunks, query)
 
     async def delete_chunks(self, job_id: str) -> int:
         """Remove a job's chunks; returns how many there were."""
         with _operation("delete chunks", job_id):
-            result = await self._chunks.delete_many({"job_id": job_id})
+            result = await self._chunks.delete_many(_of(job_id))
         return int(result.deleted_count)
 
     async def _settle(self, chunk: ChunkModel, changes: dict[str, Any]) -> bool:
@@ -146,6 +147,11 @@ class ChunkRepository:
         with _operation("commit chunk", chunk.job_id):
             updated = await self._chunks.update_one(held, {"$set": changes})
         return updated.matched_count == 1
+
+
+def _of(job_id: str) -> dict[str, Any]:
+    # For a plain value, the embedded wire server looks into every document for arrays.
+    return {"job_id": {"$eq": job_id}}
 
 
 def _operation(name: str, job_id: str) -> Any:

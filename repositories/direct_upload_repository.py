@@ -9,6 +9,7 @@ from typing import Any
 from core.clock import utc_now
 from core.database import MongoDB, translate_mongo_error
 from core.logger import logged_operation
+from repositories.counting import count
 from repositories.document import Document, Moment, to_milliseconds
 
 _IDS_AT_ONCE = 1000
@@ -66,7 +67,7 @@ class DirectUploadRepository:
         """Return how many uploads an owner may still make tasks of."""
         query = {"owner": owner, "expires_at": {"$gt": to_milliseconds(utc_now())}}
         with _operation("count direct uploads"):
-            return int(await self._uploads.count_documents(query))
+            return await count(self._uploads, query)
 
     async def known_of(self, upload_ids: Collection[str]) -> set[str]:
         """Return those of these ids that an upload has."""

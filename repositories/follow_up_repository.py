@@ -40,7 +40,7 @@ class FollowUpRepository:
         """
         now = utc_now()
         query = {
-            "follow_up": True,
+            "follow_up": {"$eq": True},
             "follow_up_at": {"$lte": to_milliseconds(now)},
             "status": {"$in": _ENDED},
         }

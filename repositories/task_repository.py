@@ -15,6 +15,7 @@ from core.clock import utc_now
 from core.database import MongoDB, translate_mongo_error
 from core.errors import NotFound
 from core.logger import logged_operation
+from repositories.counting import count
 from repositories.models import (
     DiarizationState,
     JobCreate,
@@ -258,16 +259,16 @@ class TaskRepository:
         if owner is not None:
             query["owner"] = owner
         with _operation("count open jobs"):
-            return int(await self._jobs.count_documents(query))
+            return await count(self._jobs, query)
 
     async def count_pending_before(self, created_at: datetime) -> int:
         """Return how many pending jobs were created before a moment: the queue ahead."""
         query = {
-            "status": JobStatus.PENDING.value,
+            "status": {"$eq": JobStatus.PENDING.value},
             "created_at": {"$lt": to_milliseconds(created_at)},
         }
         with _operation("count pending jobs"):
-            return int(await self._jobs.count_documents(query))
+            return await count(self._jobs, query)
 
     async def count_by_status(self) -> dict[str, int]:
         """Return how many jobs are in each state."""
