@@ -42,24 +42,23 @@ def busy(shared: Backend, recordings: Recordings, speech: Recording) -> Busy:
     shared.wait_until_well()
     ledger = Ledger(shared)
     noise = recordings.make(5)
-    busy = Busy(
-        poison=ledger.upload(recordings.make(3), "poison=all"),
-        one_bad_chunk=ledger.upload(noise, f"poison={noise.words[2]}"),
-        killed=ledger.upload(speech, "real=yes"),
-        stopped=ledger.upload(speech, "real=yes"),
-        neighbours=[ledger.upload(recordings.make(2), "sleep=0.2") for _ in range(4)],
-    )
-    shared.wait_for_engine(busy.stopped.tag).send_signal(signal.SIGSTOP)
-    killed: set[int] = set()
+    poison = ledger.upload(recordings.make(3), "poison=all")
+    one_bad_chunk = ledger.upload(noise, f"poison={noise.words[2]}")
+    neighbours = [ledger.upload(recordings.make(2), "sleep=0.2") for _ in range(4)]
+    # Real engines are done within seconds: each is waited for as soon as it can be there.
+    stopped = ledger.upload(speech, "real=yes")
+    shared.wait_for_engine(stopped.tag).send_signal(signal.SIGSTOP)
+    killed = ledger.upload(speech, "real=yes")
+    gone: set[int] = set()
     for _ in range(MOST_ATTEMPTS - 1):
         engine = wait_for(
-            lambda: [e for e in shared.engines(busy.killed.tag) if e.pid not in killed],
+            lambda: [e for e in shared.engines(killed.tag) if e.pid not in gone],
             "another engine to kill",
         )[0]
-        killed.add(engine.pid)
+        gone.add(engine.pid)
         engine.kill()
     ledger.wait(seconds=120)
-    return busy
+    return Busy(killed, stopped, poison, one_bad_chunk, neighbours)
 
 
 def test_an_engine_that_is_killed_again_and_again_is_run_again(
