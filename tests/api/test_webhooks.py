@@ -147,10 +147,7 @@ def test_the_end_of_a_task_is_told_to_the_webhook_that_it_names(api, endpoint, s
     task_id = upload(api, short_wav, webhook_url=endpoint.url).json()["id"]
     silent = upload(api, short_wav).json()["id"]
     (got,) = endpoint.wait_for(1, 60)
-    (webhook,) = [
-        entry for entry in api.get(WEBHOOKS).json()["webhooks"] if entry["url"] == endpoint.url
-    ]
-    webhook = api.get(f"{WEBHOOKS}/{webhook['id']}").json()
+    webhook = api.post(WEBHOOKS, json={"url": endpoint.url}).json()
     event = told(got, webhook)
     task = api.get(f"{TASKS}/{task_id}").json()
     assert task["webhook_id"] == webhook["id"]

@@ -153,7 +153,7 @@ class Exchange:
                 await self._container.tasks.cancel_task(self._owner, job_id)
 
 
-def get_exchange(
+async def get_exchange(
     request: Request,
     container: ContainerDep,
     owner: OwnerDep,

@@ -15,11 +15,10 @@ from pydantic import BaseModel, Field
 
 from core.errors import NotFound, TransientError
 from core.logger import logger
-from internal.api.dependencies import OwnerDep, get_container
+from internal.api.dependencies import ContainerDep, OwnerDep
 from internal.api.responses import errors
 from internal.api.schemas import TaskStatusOut
 from internal.api.waiting import WaitingSlotDep
-from internal.container import Container
 from services.event_service import EventService, TaskEvent
 
 router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"])
@@ -39,7 +38,7 @@ class SegmentEventOut(BaseModel):
     text: str = Field(examples=["Good morning everyone."])
 
 
-def get_events(container: Annotated[Container, Depends(get_container)]) -> EventService:
+async def get_events(container: ContainerDep) -> EventService:
     """Return the use cases of those who wait for tasks."""
     return container.events
 

@@ -8,9 +8,8 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from internal.api.dependencies import get_container
+from internal.api.dependencies import ContainerDep
 from internal.api.responses import errors
-from internal.container import Container
 from repositories.api_key_models import ApiKey, Scope
 from services.key_service import NAME_PATTERN, OWNER_PATTERN, KeyService
 
@@ -68,7 +67,7 @@ class KeyListOut(BaseModel):
     keys: list[KeyOut]
 
 
-def get_access(container: Annotated[Container, Depends(get_container)]) -> KeyService:
+async def get_access(container: ContainerDep) -> KeyService:
     """Return the use cases of API keys."""
     return container.access
 

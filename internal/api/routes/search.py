@@ -8,10 +8,9 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from internal.api.dependencies import OwnerDep, get_container
+from internal.api.dependencies import ContainerDep, OwnerDep
 from internal.api.filters import TaskQuery
 from internal.api.responses import errors
-from internal.container import Container
 from services.search_service import SearchService
 from services.search_terms import LONGEST_QUERY
 from services.search_walk import Hit, SearchFilter
@@ -94,7 +93,7 @@ class SearchOut(BaseModel):
     )
 
 
-def get_search(container: Annotated[Container, Depends(get_container)]) -> SearchService:
+async def get_search(container: ContainerDep) -> SearchService:
     """Return the use cases of searching."""
     return container.search
 
