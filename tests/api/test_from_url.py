@@ -190,9 +190,9 @@ def test_addresses_that_are_not_asked(api: httpx.Client, url: str, code: str) ->
     refused(ask(api, url), 422, code)
 
 
-def test_a_server_that_allows_nothing_private(idle: httpx.Client, remote: Remote) -> None:
-    refused(ask(idle, f"{remote.url}/a.mp3"), 422, "url_not_allowed")
-    refused(ask(idle, "http://localhost/a.mp3"), 422, "url_not_allowed")
+def test_a_server_that_allows_nothing_private(waiting: httpx.Client, remote: Remote) -> None:
+    refused(ask(waiting, f"{remote.url}/a.mp3"), 422, "url_not_allowed")
+    refused(ask(waiting, "http://localhost/a.mp3"), 422, "url_not_allowed")
 
 
 @pytest.mark.parametrize(
