@@ -22,8 +22,8 @@ _STDERR_BYTES_KEPT = 256 * 1024
 _NOT_EXECUTABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Engines take whatever processor time there is. All else takes little, and somebody waits for it:
-# with this, the kernel lets it come first.
-_ENGINE_NICENESS = 10
+# it gets three times their share. More would starve them where a machine does other work as well.
+_ENGINE_NICENESS = 5
 
 
 @dataclass
