@@ -152,14 +152,24 @@ class TaskRepository:
             result = await self._jobs.update_one(query, {"$set": changes})
         return result.matched_count == 1
 
-    async def record_chunks_done(self, job_id: str, done: int) -> None:
-        """Raise the count of finished chunks; a lower one, arriving late, changes nothing."""
+    async def add_chunk_done(self, job: JobModel) -> None:
+        """Count one more finished chunk of a job that is being transcribed.
+
+        The chunks themselves are not counted: for that, the embedded wire server reads all of what
+        was heard so far. So a consumer that dies in between leaves one uncounted, and an answer
+        that is lost may count one twice, until the merge sets it right.
+        """
+        query = {
+            "_id": job.id,
+            "stage": Stage.TRANSCRIBE.value,
+            "progress.chunks_done": {"$lt": job.progress.chunks_total},
+        }
         changes = {
-            "$max": {"progress.chunks_done": done},
+            "$inc": {"progress.chunks_done": 1},
             "$set": {"updated_at": to_milliseconds(utc_now())},
         }
-        with _operation("record progress", job_id):
-            await self._jobs.update_one({"_id": job_id}, changes)
+        with _operation("record progress", job.id):
+            await self._jobs.update_one(query, changes)
 
     async def record_diarization_progress(self, job_id: str, revision: int, share: float) -> None:
         """Raise how far diarization is, 0 to 1; a lower value, arriving late, changes nothing."""

@@ -20,6 +20,7 @@ from repositories.models import (
     ChunkStatus,
     JobModel,
     JobStatus,
+    Progress,
     Result,
     SpeakerModel,
     Stage,
@@ -78,7 +79,9 @@ class MergeService:
                 transcript = await asyncio.to_thread(assign_speakers, transcript, found)
             names = await self._names_for(job, transcript)
             timings = job.timings | {"merge": (utc_now() - started).total_seconds()}
-            await self._complete(job, transcript, names, timings)
+            done = sum(chunk.status is ChunkStatus.DONE for chunk in chunks)
+            progress = Progress(chunks_done=done, chunks_total=len(chunks))
+            await self._complete(job, transcript, names, timings, progress)
 
     async def _names_for(self, job: JobModel, transcript: Transcript) -> dict[str, str]:
         """Return the names that people gave, on the speakers who they are now."""
@@ -94,6 +97,7 @@ class MergeService:
         transcript: Transcript,
         names: dict[str, str],
         timings: dict[str, float],
+        progress: Progress,
     ) -> None:
         """Store the transcript under a new name, then point the job to it, then clean up."""
         key = transcript_key(job.id, uuid.uuid4().hex[:12])
@@ -113,6 +117,7 @@ class MergeService:
             result=_result(key, transcript),
             speaker_names=names,
             timings=timings,
+            progress=progress,
         )
         completed = JobStatus.COMPLETED
         won = await self._jobs.update_status(

@@ -174,8 +174,7 @@ class PipelineService:
                     if not await self._chunks.commit(chunk, heard):
                         logger.warning("chunk {} is no longer ours: stopping", chunk.index)
                         return
-                    done = await self._chunks.count(job.id, ChunkStatus.DONE)
-                    await self._jobs.record_chunks_done(job.id, done)
+                    await self._jobs.add_chunk_done(job)
 
     async def _note_time(self, job: JobModel) -> None:
         """Once every chunk is settled, note how long it took."""

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ _ROOT = Path(__file__).resolve().parent.parent
 _PING_SECONDS = 3.0
 _STOP_SECONDS = 5.0
 _BACKLOG = 8
+# Less than other engines yield: it takes seconds to load, for which its first task has to wait.
+_NICENESS = 5
 # Paths of sockets may have 107 bytes (unix(7)); ours adds "/diarizer-xxxxxxxx/socket".
 _LONGEST_PARENT_BYTES = 80
 
@@ -84,7 +87,7 @@ class DiarizerProcess:
             pass_fds=[self._listener.fileno()],
             # Threads that wait must not spin: transcription works on the same processors.
             env=os.environ | {"OMP_WAIT_POLICY": "passive", "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
-            preexec_fn=begin_engine,
+            preexec_fn=partial(begin_engine, _NICENESS),
         )
         assert self._process.stdin is not None
         start = {

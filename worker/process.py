@@ -22,8 +22,8 @@ _STDERR_BYTES_KEPT = 256 * 1024
 _NOT_EXECUTABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Engines take whatever processor time there is. All else takes little, and somebody waits for it:
-# it gets three times their share. More would starve them where a machine does other work as well.
-_ENGINE_NICENESS = 5
+# it gets nine times their share. More would starve them where a machine does other work as well.
+_ENGINE_NICENESS = 10
 
 
 @dataclass
@@ -132,7 +132,7 @@ def die_with_parent() -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def begin_engine() -> None:
+def begin_engine(niceness: int = _ENGINE_NICENESS) -> None:
     """In a child that is to be an engine, right after the fork: die with the parent, and yield."""
     die_with_parent()
-    os.nice(_ENGINE_NICENESS)
+    os.nice(niceness)

@@ -105,11 +105,14 @@ class Ledger:
         """See that each task has ended, and stays as it is: an end is for good."""
         self.wait()
         ids = [promise.id for promise in self.promises]
+        followed = {"_id": {"$in": ids}, "follow_up": {"$eq": True}}
+        jobs = self.backend.database.jobs
+        wait_for(lambda: jobs.find_one(followed) is None, "all are indexed and announced", 60)
         query = {"_id": {"$in": ids}, "status": {"$in": list(ENDED)}}
-        ends = {job["_id"]: job for job in self.backend.database.jobs.find(query)}
+        ends = {job["_id"]: job for job in jobs.find(query)}
         assert set(ends) == set(ids)
         wait_for(lambda: self.backend.database.units.count_documents({}) == 0, "no units left")
-        assert {job["_id"]: job for job in self.backend.database.jobs.find(query)} == ends
+        assert {job["_id"]: job for job in jobs.find(query)} == ends
         assert self.backend.relapses == []
 
     def _stray_objects(self) -> list[str]:

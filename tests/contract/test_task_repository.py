@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -101,6 +100,14 @@ async def test_job_is_shown_to_its_owner_only(jobs):
     assert await jobs.get_job("job-1", owner="bob") is None
     assert await jobs.get_job("job-1", owner="") is None
     assert await jobs.get_job("job-2") is None
+
+
+async def test_a_chunk_that_is_reported_after_the_merge_changes_nothing(jobs, database):
+    """It counted all of them itself."""
+    progress = Progress(chunks_done=3, chunks_total=4)
+    await stored(database, "job-1", progress=progress, stage=Stage.DONE)
+    await jobs.add_chunk_done(await jobs.get_job("job-1"))
+    assert (await jobs.get_job("job-1")).progress == progress
 
 
 async def test_update_writes_the_given_fields_and_no_others(jobs, database):
@@ -226,16 +233,18 @@ async def test_only_a_processing_job_advances(jobs, database, status):
     assert (await jobs.get_job("job-1")).stage is Stage.PREPARE
 
 
-async def test_progress_never_goes_back(jobs, database):
-    total = Progress(chunks_done=0, chunks_total=60)
-    await stored(database, "job-1", progress=total, updated_at=THE_PAST)
-    counts = random.Random(1).sample(range(1, 51), 50)
-    await asyncio.gather(*(jobs.record_chunks_done("job-1", count) for count in counts))
-    await jobs.record_chunks_done("job-1", 7)
-    await jobs.record_chunks_done("job-2", 7)
+async def test_every_chunk_is_counted_once_and_never_more_than_there_are(jobs, database):
+    total = Progress(chunks_done=10, chunks_total=60)
+    fields = {"progress": total, "stage": Stage.TRANSCRIBE, "updated_at": THE_PAST}
+    await stored(database, "job-1", **fields)
     job = await jobs.get_job("job-1")
-    assert job.progress == Progress(chunks_done=50, chunks_total=60)
-    assert job.updated_at > THE_PAST
+    await asyncio.gather(*(jobs.add_chunk_done(job) for _ in range(40)))
+    counted = await jobs.get_job("job-1")
+    assert counted.progress == Progress(chunks_done=50, chunks_total=60)
+    assert counted.updated_at > THE_PAST
+    await asyncio.gather(*(jobs.add_chunk_done(job) for _ in range(20)))
+    assert (await jobs.get_job("job-1")).progress == Progress(chunks_done=60, chunks_total=60)
+    await jobs.add_chunk_done(job.model_copy(update={"id": "job-2"}))
     assert await jobs.get_job("job-2") is None
 
 

@@ -26,6 +26,7 @@ from repositories.models import (
     JobModel,
     JobOptions,
     JobStatus,
+    Progress,
     Result,
     Source,
     SpeakerModel,
@@ -89,7 +90,7 @@ async def stored(parts: Container, job_id: str = JOB, **fields: Any) -> JobModel
     defaults = {
         "owner": "ann", "options": JobOptions(model="demo-en", diarize=True), "source": source,
         "status": JobStatus.PROCESSING, "stage": Stage.TRANSCRIBE, "duration": DURATION,
-        "diarization": DiarizationModel(),
+        "diarization": DiarizationModel(), "progress": Progress(chunks_total=100),
     }  # fmt: skip
     job = JobModel(id=job_id, **defaults | fields)
     await parts.database.get_collection("jobs").insert_one(job.to_dict())
