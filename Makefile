@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Every published advisory on packages of PyPI, GitHub's included.
+OSV_URL := https://api.osv.dev/v1/query
 AUDITED := main.py cmd core internal repositories scripts services worker
 
 .DEFAULT_GOAL := help
@@ -38,8 +40,9 @@ lint: setup ## Check style, types, the direction of imports, and for insecure ca
 	@$(BIN)/lint-imports
 	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive $(AUDITED)
 
-audit: $(VENV)/.installed ## Look for known vulnerabilities in the packages (asks PyPI)
-	@$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement requirements.txt
+audit: $(VENV)/.installed ## Look for known vulnerabilities in the packages (asks osv.dev)
+	@$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement requirements.txt \
+		--vulnerability-service osv --osv-url $(OSV_URL)
 
 format: setup ## Rewrite the code in the project's style
 	@$(BIN)/ruff check --fix .
