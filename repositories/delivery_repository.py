@@ -17,7 +17,7 @@ from core.database import MongoDB, translate_mongo_error
 from core.errors import Conflict, NotFound
 from core.logger import logged_operation
 from repositories.document import EPOCH, to_milliseconds
-from repositories.paging import NEWEST_FIRST, Page, after
+from repositories.paging import Page, find_page
 from repositories.webhook_models import DeliveryModel, DeliveryState
 
 _FREE: dict[str, Any] = {"holder": None, "lease_until": to_milliseconds(EPOCH)}
@@ -151,11 +151,11 @@ class DeliveryRepository:
         Raises:
             InvalidInput: The cursor is not one that this method returned.
         """
-        query = {"webhook_id": webhook_id} | after(cursor)
+        query = {"webhook_id": {"$eq": webhook_id}}
         with _operation("list deliveries"):
-            found = self._deliveries.find(query).sort(NEWEST_FIRST).limit(limit + 1)
-            deliveries = [DeliveryModel.from_dict(document) async for document in found]
-        return Page.of(deliveries, limit)
+            return await find_page(
+                self._deliveries, DeliveryModel, query, limit=limit, cursor=cursor
+            )
 
     async def delete_of(self, webhook_id: str) -> None:
         """Forget all that was or is to be sent to an endpoint."""

@@ -1,21 +1,27 @@
-"""Lists in pages, newest first: where a page starts is where the one before ended."""
+"""Lists in pages, in the order in which things were made: a page starts where one before ended."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
+from core.database import Collection
 from core.errors import InvalidInput
 from repositories.document import to_milliseconds
 
-NEWEST_FIRST = [("created_at", -1), ("_id", -1)]
+# `$gte` and `$lt`, of the moment at which documents were made.
+Bounds = dict[str, int]
+_Order = list[tuple[str, int]]
 
 
 class _Listed(Protocol):
     id: str
     created_at: datetime
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Self: ...
 
 
 T = TypeVar("T", bound=_Listed)
@@ -23,48 +29,83 @@ T = TypeVar("T", bound=_Listed)
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """Some documents, newest first, and where the next page starts (None after the last)."""
+    """Some documents in order, and where the next page starts (None after the last)."""
 
     items: list[T]
     next_cursor: str | None
 
-    @classmethod
-    def of(cls, found: list[T], limit: int) -> Page[T]:
-        """Return the page of what was found by asking for one more than its `limit`."""
-        if len(found) <= limit:
-            return cls(found, None)
-        last = found[limit - 1]
-        return cls(found[:limit], make_cursor(last.created_at, last.id))
 
+async def find_page(
+    collection: Collection,
+    kind: type[T],
+    query: dict[str, Any],
+    *,
+    limit: int,
+    cursor: str | None,
+    bounds: Bounds | None = None,
+    oldest_first: bool = False,
+) -> Page[T]:
+    """Return one page of the documents that match.
 
-def make_cursor(created_at: datetime, document_id: str) -> str:
-    """Return what names the place behind a document in the order `NEWEST_FIRST`."""
-    return f"{to_milliseconds(created_at)}.{document_id}"
+    A cursor is a place among all documents: for another query, or in the other order, it is the
+    same place.
 
-
-def after(cursor: str | None) -> dict[str, Any]:
-    """Return the query for what comes behind a cursor; None is the beginning.
-
-    Raises:
-        InvalidInput: It is not one that `make_cursor` returned.
-    """
-    if cursor is None:
-        return {}
-    created_at, document_id = read_cursor(cursor)
-    return {
-        "$or": [
-            {"created_at": {"$lt": created_at}},
-            {"created_at": created_at, "_id": {"$lt": document_id}},
-        ]
-    }
-
-
-def read_cursor(cursor: str) -> tuple[int, str]:
-    """Return the moment and the id that a cursor names.
+    Args:
+        collection: Where they are.
+        kind: What they are.
+        query: Which of them, whenever they were made.
+        limit: The most returned.
+        cursor: Where the page starts: the `next_cursor` of another; None is the beginning.
+        bounds: Which of them, by when they were made.
+        oldest_first: Instead of newest first.
 
     Raises:
-        InvalidInput: It is not one that `make_cursor` returned.
+        InvalidInput: The cursor is not one that this function returned.
     """
+    bounds = bounds or {}
+    direction = 1 if oldest_first else -1
+    order = [("created_at", direction), ("_id", direction)]
+    found: list[T] = []
+    if cursor is not None:
+        # Two queries instead of an `$or`, for which the embedded wire server reads every document.
+        moment, last_id = _read_cursor(cursor)
+        if _is_within(moment, bounds):
+            same = await _find(collection, kind, query | {"created_at": {"$eq": moment}}, order, 0)
+            found = [
+                one for one in same if (one.id > last_id if oldest_first else one.id < last_id)
+            ]
+        bounds = _beyond(moment, bounds, oldest_first=oldest_first)
+    missing = limit + 1 - len(found)
+    if missing > 0:
+        others = query | ({"created_at": bounds} if bounds else {})
+        found += await _find(collection, kind, others, order, missing)
+    last = found[limit - 1] if len(found) > limit else None
+    return Page(found[:limit], None if last is None else _make_cursor(last))
+
+
+async def _find(
+    collection: Collection, kind: type[T], query: dict[str, Any], order: _Order, limit: int
+) -> list[T]:
+    cursor = collection.find(query).sort(order).limit(limit)
+    return [kind.from_dict(document) async for document in cursor]
+
+
+def _is_within(moment: int, bounds: Bounds) -> bool:
+    return bounds.get("$gte", moment) <= moment < bounds.get("$lt", moment + 1)
+
+
+def _beyond(moment: int, bounds: Bounds, *, oldest_first: bool) -> Bounds:
+    """Return bounds narrowed to what is behind a moment."""
+    if oldest_first:
+        return bounds | {"$gte": max(bounds.get("$gte", 0), moment + 1)}
+    return bounds | {"$lt": min(bounds.get("$lt", moment), moment)}
+
+
+def _make_cursor(last: _Listed) -> str:
+    return f"{to_milliseconds(last.created_at)}.{last.id}"
+
+
+def _read_cursor(cursor: str) -> tuple[int, str]:
     milliseconds, _, document_id = cursor.partition(".")
     if not re.fullmatch("[0-9]{1,15}", milliseconds) or not document_id:
         raise InvalidInput(

@@ -25,8 +25,8 @@ from repositories.models import (
     Stage,
     to_milliseconds,
 )
-from repositories.paging import NEWEST_FIRST
-from repositories.task_listing import EVERY_TASK, JobPage, TaskFilter, list_page
+from repositories.paging import Page, find_page
+from repositories.task_filter import EVERY_TASK, TaskFilter
 
 _OPEN = (JobStatus.PENDING.value, JobStatus.PROCESSING.value)
 _IDS_AT_ONCE = 1000
@@ -244,12 +244,12 @@ class TaskRepository:
     async def get_completed_of(self, owner: str, sha256: str, limit: int = 20) -> list[JobModel]:
         """Return an owner's completed jobs over the same bytes, newest first."""
         query = {
-            "owner": owner,
-            "source.sha256": sha256,
-            "status": JobStatus.COMPLETED.value,
+            "owner": {"$eq": owner},
+            "source.sha256": {"$eq": sha256},
+            "status": {"$eq": JobStatus.COMPLETED.value},
         }
         with _operation("find completed jobs"):
-            cursor = self._jobs.find(query).sort(NEWEST_FIRST).limit(limit)
+            cursor = self._jobs.find(query).sort("created_at", -1).limit(limit)
             return [JobModel.from_dict(document) async for document in cursor]
 
     async def missing_of(self, job_ids: Group[str]) -> set[str]:
@@ -295,15 +295,21 @@ class TaskRepository:
         limit: int,
         cursor: str | None,
         oldest_first: bool = False,
-    ) -> JobPage:
+    ) -> Page[JobModel]:
         """Return one page of an owner's jobs, newest first unless asked otherwise.
 
         Raises:
             InvalidInput: The cursor is not one that this method returned.
         """
         with _operation("list jobs"):
-            return await list_page(
-                self._jobs, owner, which, limit=limit, cursor=cursor, oldest_first=oldest_first
+            return await find_page(
+                self._jobs,
+                JobModel,
+                which.to_query(owner),
+                limit=limit,
+                cursor=cursor,
+                bounds=which.created_bounds(),
+                oldest_first=oldest_first,
             )
 
     async def get_jobs(self, owner: str, job_ids: Group[str]) -> dict[str, JobModel]:

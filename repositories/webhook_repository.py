@@ -10,7 +10,7 @@ from core.database import MongoDB, translate_mongo_error
 from core.errors import Conflict, NotFound
 from core.logger import logged_operation
 from repositories.document import to_milliseconds
-from repositories.paging import NEWEST_FIRST, Page, after
+from repositories.paging import Page, find_page
 from repositories.webhook_models import WebhookModel
 
 
@@ -62,11 +62,9 @@ class WebhookRepository:
         Raises:
             InvalidInput: The cursor is not one that this method returned.
         """
-        query = {"owner": owner} | after(cursor)
+        query = {"owner": {"$eq": owner}}
         with _operation("list webhooks"):
-            found = self._webhooks.find(query).sort(NEWEST_FIRST).limit(limit + 1)
-            webhooks = [WebhookModel.from_dict(document) async for document in found]
-        return Page.of(webhooks, limit)
+            return await find_page(self._webhooks, WebhookModel, query, limit=limit, cursor=cursor)
 
     async def disable(self, webhook_id: str, at: datetime, reason: str) -> None:
         """Send nothing more to an endpoint; one that is disabled already stays as it is."""

@@ -22,7 +22,8 @@ from repositories.models import (
     Result,
     Stage,
 )
-from repositories.task_listing import JobPage, TaskFilter
+from repositories.paging import Page
+from repositories.task_filter import TaskFilter
 from repositories.task_repository import TaskRepository
 from services.dispatcher import Dispatcher
 from services.endings import Endings
@@ -131,7 +132,7 @@ class TaskService:
         limit: int,
         cursor: str | None,
         oldest_first: bool = False,
-    ) -> JobPage:
+    ) -> Page[JobModel]:
         """Return one page of an owner's tasks, newest first unless asked otherwise.
 
         Raises:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from repositories.models import JobStatus
-from repositories.task_listing import TaskFilter
+from repositories.task_filter import TaskFilter
 
 # A pattern that the database is given ends at a NUL.
 NO_NUL = "^[^\\x00]*$"

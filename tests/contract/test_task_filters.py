@@ -15,7 +15,7 @@ from repositories.models import (
     Result,
     Source,
 )
-from repositories.task_listing import EVERY_TASK, TaskFilter
+from repositories.task_filter import EVERY_TASK, TaskFilter
 from repositories.task_repository import TaskRepository
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -47,8 +47,8 @@ async def listed(jobs: TaskRepository, which: TaskFilter = EVERY_TASK, limit: in
     ids, cursor = [], None
     while True:
         page = await jobs.list_jobs("ann", which, limit=limit, cursor=cursor, **order)
-        assert len(page.jobs) == limit or page.next_cursor is None
-        ids += [job.id for job in page.jobs]
+        assert len(page.items) == limit or page.next_cursor is None
+        ids += [job.id for job in page.items]
         if (cursor := page.next_cursor) is None:
             return ids
 
@@ -144,12 +144,12 @@ async def test_what_is_added_and_deleted_between_pages(jobs, add):
     for minute in range(4):
         await add(f"{minute}", NOON + minute * MINUTE)
     first = await jobs.list_jobs("ann", limit=2, cursor=None, oldest_first=True)
-    assert [job.id for job in first.jobs] == ["0", "1"]
+    assert [job.id for job in first.items] == ["0", "1"]
     await add("late", NOON + timedelta(hours=1))
     await add("1b", NOON + MINUTE)
     assert await jobs.delete_job("1"), "the job that the cursor names"
     rest = await jobs.list_jobs("ann", limit=9, cursor=first.next_cursor, oldest_first=True)
-    assert [job.id for job in rest.jobs] == ["1b", "2", "3", "late"]
+    assert [job.id for job in rest.items] == ["1b", "2", "3", "late"]
 
 
 async def test_a_cursor_is_the_same_place_with_other_filters(jobs, add):
@@ -157,11 +157,11 @@ async def test_a_cursor_is_the_same_place_with_other_filters(jobs, add):
         status = JobStatus.FAILED if minute % 2 else JobStatus.COMPLETED
         await add(f"{minute}", NOON + minute * MINUTE, status=status)
     page = await jobs.list_jobs("ann", TaskFilter(JobStatus.FAILED), limit=1, cursor=None)
-    assert [job.id for job in page.jobs] == ["5"]
+    assert [job.id for job in page.items] == ["5"]
 
     async def ids(which: TaskFilter, **order) -> list[str]:
         found = await jobs.list_jobs("ann", which, limit=9, cursor=page.next_cursor, **order)
-        return [job.id for job in found.jobs]
+        return [job.id for job in found.items]
 
     assert await ids(EVERY_TASK) == ["4", "3", "2", "1", "0"]
     assert await ids(EVERY_TASK, oldest_first=True) == []

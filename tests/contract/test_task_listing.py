@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import InvalidInput
 from repositories.models import JobModel, JobOptions, JobStatus, Source, to_milliseconds
-from repositories.task_listing import EVERY_TASK, TaskFilter
+from repositories.task_filter import EVERY_TASK, TaskFilter
 from repositories.task_repository import TaskRepository
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -41,20 +41,20 @@ async def pages(jobs: TaskRepository, limit: int, which: TaskFilter = EVERY_TASK
     cursor = None
     while True:
         page = await jobs.list_jobs("ann", which, limit=limit, cursor=cursor, **order)
-        yield [job.id for job in page.jobs]
+        yield [job.id for job in page.items]
         if (cursor := page.next_cursor) is None:
             return
 
 
 async def test_no_jobs_make_one_empty_page(jobs):
     page = await jobs.list_jobs("ann", limit=5, cursor=None)
-    assert (page.jobs, page.next_cursor) == ([], None)
+    assert (page.items, page.next_cursor) == ([], None)
 
 
 async def test_listed_jobs_are_whole(jobs, add):
     job = await add("1", warnings=["a"], timings={"prepare": 0.5}, finished_at=NOON)
     page = await jobs.list_jobs("ann", limit=5, cursor=None)
-    assert page.jobs == [job]
+    assert page.items == [job]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 7, 100])
@@ -79,11 +79,11 @@ async def test_changes_between_pages_neither_repeat_nor_hide_a_job(jobs, add):
     for minute in range(4):
         await add(f"job-{minute}", NOON + timedelta(minutes=minute))
     first = await jobs.list_jobs("ann", limit=2, cursor=None)
-    assert [job.id for job in first.jobs] == ["job-3", "job-2"]
+    assert [job.id for job in first.items] == ["job-3", "job-2"]
     await add("late", NOON + timedelta(hours=1))
     assert await jobs.delete_job("job-2"), "the job that the cursor names"
     second = await jobs.list_jobs("ann", limit=2, cursor=first.next_cursor)
-    assert [job.id for job in second.jobs] == ["job-1", "job-0"]
+    assert [job.id for job in second.items] == ["job-1", "job-0"]
 
 
 async def test_owners_see_their_own_jobs(jobs, add):
@@ -94,9 +94,9 @@ async def test_owners_see_their_own_jobs(jobs, add):
     await add("4", owner="bob", created_at=NOON - MILLISECOND)
     assert [ids async for ids in pages(jobs, 1)] == [["1"], ["3"]]
     bobs = await jobs.list_jobs("bob", limit=5, cursor=None)
-    assert [job.id for job in bobs.jobs] == ["2", "0", "4"]
+    assert [job.id for job in bobs.items] == ["2", "0", "4"]
     nobodys = await jobs.list_jobs("", limit=5, cursor=None)
-    assert nobodys.jobs == []
+    assert nobodys.items == []
 
 
 async def test_listing_by_status_pages_through_that_status(jobs, add):
@@ -120,7 +120,7 @@ async def test_cursor_is_data_and_never_a_query(jobs, add):
     await add("1")
     cursor = f"{to_milliseconds(NOON)}.$ne"
     page = await jobs.list_jobs("ann", limit=5, cursor=cursor)
-    assert page.jobs == []
+    assert page.items == []
 
 
 async def test_idle_jobs_are_open_ones_that_nobody_touched_oldest_first(jobs, add):

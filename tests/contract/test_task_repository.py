@@ -267,7 +267,7 @@ async def test_indexes_can_be_made_again_and_after_the_documents(database):
     assert len(keys) == len(set(keys)) == 6
     assert await repository.get_job("job-1") == made
     page = await repository.list_jobs("ann", limit=5, cursor=None)
-    assert page.jobs == [made]
+    assert page.items == [made]
 
 
 async def test_times_come_back_to_the_millisecond_in_utc(jobs):

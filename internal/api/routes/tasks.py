@@ -87,7 +87,7 @@ async def list_tasks(
         cursor=asked.cursor,
         oldest_first=asked.order == "asc",
     )
-    return TaskListOut(tasks=[TaskOut.of(job) for job in page.jobs], next_cursor=page.next_cursor)
+    return TaskListOut(tasks=[TaskOut.of(job) for job in page.items], next_cursor=page.next_cursor)
 
 
 @router.get("/{task_id}", summary="How far is a task?", responses=errors(404, 503))
