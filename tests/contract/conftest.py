@@ -25,6 +25,7 @@ from minio import Minio
 from core.config import Settings
 from core.database import MongoDB
 from core.storage import ObjectStore, get_storage
+from repositories.task_repository import TaskRepository
 from tests.contract.servers import S3Server, embedded_mongodb, embedded_redis, embedded_s3
 
 MakeSettings = Callable[..., Settings]
@@ -116,6 +117,13 @@ def _named_redis(url: str) -> dict[str, Any]:
 def _redis_client(settings: dict[str, Any]) -> redis.Redis:
     names = {name.removeprefix("redis_"): value for name, value in settings.items()}
     return redis.Redis(**names)
+
+
+@pytest.fixture
+async def jobs(database) -> TaskRepository:
+    repository = TaskRepository(database)
+    await repository.ensure_indexes()
+    return repository
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ from repositories.models import (
     SpeakerModel,
     Stage,
 )
-from repositories.task_repository import TaskRepository
 
 THE_PAST = datetime(2024, 2, 29, 23, 59, 59, 999_000, tzinfo=UTC)
 DONE, FAILED, PENDING = DiarizationState.DONE, DiarizationState.FAILED, DiarizationState.PENDING
@@ -30,13 +29,6 @@ SPEAKERS = [
     SpeakerModel(id="SPEAKER_00", label="Speaker 1", speech_seconds=61.25),
     SpeakerModel(id="SPEAKER_01", label="Speaker 2", speech_seconds=0.0),
 ]
-
-
-@pytest.fixture
-async def jobs(database) -> TaskRepository:
-    repository = TaskRepository(database)
-    await repository.ensure_indexes()
-    return repository
 
 
 async def stored(database: MongoDB, job_id: str = "job-1", **fields) -> JobModel:

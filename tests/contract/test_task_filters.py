@@ -23,13 +23,6 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-async def jobs(database) -> TaskRepository:
-    repository = TaskRepository(database)
-    await repository.ensure_indexes()
-    return repository
-
-
-@pytest.fixture
 def add(database):
     """Return a function that puts a job into the database."""
 

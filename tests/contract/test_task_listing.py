@@ -16,13 +16,6 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 @pytest.fixture
-async def jobs(database) -> TaskRepository:
-    repository = TaskRepository(database)
-    await repository.ensure_indexes()
-    return repository
-
-
-@pytest.fixture
 def add(database):
     """Return a function that puts a job of a given age into the database."""
     source = Source(object="o", file_name="f", size_bytes=1, sha256="", format="wav", codec="pcm")

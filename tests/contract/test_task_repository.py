@@ -27,13 +27,6 @@ THE_PAST = datetime(2024, 2, 29, 23, 59, 59, 999_000, tzinfo=UTC)
 RESULT = Result(object="jobs/1/t.json", language="de", duration=1.5, segments=2, words=9)
 
 
-@pytest.fixture
-async def jobs(database) -> TaskRepository:
-    repository = TaskRepository(database)
-    await repository.ensure_indexes()
-    return repository
-
-
 def a_request(job_id: str = "job-1", owner: str = "ann") -> JobCreate:
     source = Source(
         object=f"jobs/{job_id}/source",
