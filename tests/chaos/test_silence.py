@@ -52,14 +52,18 @@ def test_a_day_of_silence_that_does_not_say_so_fails_once_and_in_little_memory(
             most = max(most, process.memory_info().rss)
         return backend.has_ended(promise.id)
 
+    def attempts(job_id: str) -> list[int]:
+        return [unit["attempt"] for unit in backend.history(job_id)]
+
     with backend.tools.held("decoding"):
         promise = ledger.upload(silence[1])
         wait_for(lambda: ended() or most, "it is about to be decoded")
+        wait_for(lambda: attempts(promise.id) == [1], "its first attempt was seen")
     wait_for(ended, "it ends")
     job = backend.job(promise.id)
     assert (job["status"], job["error"]["code"]) == ("failed", "audio_too_long")
     assert not job["error"]["retryable"]
-    assert [unit["attempt"] for unit in backend.history(promise.id)] == [1]
+    assert attempts(promise.id) == [1]
     assert 0 < most < MOST_MEMORY
     assert psutil.disk_usage(str(backend.stack.data_dir / "tmp")).used < MOST_MEMORY
     ledger.check_nothing_left()

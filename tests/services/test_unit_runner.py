@@ -188,7 +188,7 @@ async def test_the_lease_is_kept_while_the_work_lasts(parts, run, monkeypatch):
 
 @pytest.mark.usefixtures("unit")
 async def test_renewing_outlasts_an_outage_of_the_database(parts, run, monkeypatch):
-    monkeypatch.setattr(unit_runner, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(unit_runner, "LEASE_SECONDS", 2.0)
     monkeypatch.setattr(unit_runner, "_RENEW_SECONDS", 0.1)
     renew, failed = parts.units.renew, []
 
@@ -199,7 +199,7 @@ async def test_renewing_outlasts_an_outage_of_the_database(parts, run, monkeypat
         return await renew(*arguments)
 
     monkeypatch.setattr(parts.units, "renew", away_at_first)
-    work = Work(2.0)
+    work = Work(3.0)
     running = asyncio.create_task(run(work))
     while not running.done():
         assert await parts.units.expire_leases() == 0
