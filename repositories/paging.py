@@ -15,6 +15,9 @@ from repositories.document import to_milliseconds
 Bounds = dict[str, int]
 _Order = list[tuple[str, int]]
 
+NEWEST_FIRST: _Order = [("created_at", -1), ("_id", -1)]
+_OLDEST_FIRST: _Order = [("created_at", 1), ("_id", 1)]
+
 
 class _Listed(Protocol):
     id: str
@@ -63,8 +66,7 @@ async def find_page(
         InvalidInput: The cursor is not one that this function returned.
     """
     bounds = bounds or {}
-    direction = 1 if oldest_first else -1
-    order = [("created_at", direction), ("_id", direction)]
+    order = _OLDEST_FIRST if oldest_first else NEWEST_FIRST
     found: list[T] = []
     if cursor is not None:
         # Two queries instead of an `$or`, for which the embedded wire server reads every document.

@@ -25,7 +25,7 @@ from repositories.models import (
     Stage,
     to_milliseconds,
 )
-from repositories.paging import Page, find_page
+from repositories.paging import NEWEST_FIRST, Page, find_page
 from repositories.task_filter import EVERY_TASK, TaskFilter
 
 _OPEN = (JobStatus.PENDING.value, JobStatus.PROCESSING.value)
@@ -249,7 +249,7 @@ class TaskRepository:
             "status": {"$eq": JobStatus.COMPLETED.value},
         }
         with _operation("find completed jobs"):
-            cursor = self._jobs.find(query).sort("created_at", -1).limit(limit)
+            cursor = self._jobs.find(query).sort(NEWEST_FIRST).limit(limit)
             return [JobModel.from_dict(document) async for document in cursor]
 
     async def missing_of(self, job_ids: Group[str]) -> set[str]:

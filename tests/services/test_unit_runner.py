@@ -199,7 +199,7 @@ async def test_renewing_outlasts_an_outage_of_the_database(parts, run, monkeypat
         return await renew(*arguments)
 
     monkeypatch.setattr(parts.units, "renew", away_at_first)
-    work = Work(3.0)
+    work = Work(4.0)
     running = asyncio.create_task(run(work))
     while not running.done():
         assert await parts.units.expire_leases() == 0
